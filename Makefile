@@ -1,0 +1,37 @@
+# Everything runs in .venv, which `make install` makes from nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# With other work on the machine, waiting OpenMP threads would burn the cores.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lab install bench-quality clean
+
+$(BIN)/python:
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+install: $(VENV)/.installed ## the package and what its tests need, in .venv
+
+demo: install ## the whole way on built-in data: about 4 minutes on 2 cores
+	$(BIN)/socketlab run --params notebooks/params/demo.yaml
+
+test: install ## lint, types, layers and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lab: install ## JupyterLab on loopback; the address it prints carries the token
+	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_prepare_data.ipynb
+
+bench-quality: install ## the quality table: three seeds, resumes where it was interrupted
+	$(BIN)/python benchmarks/quality.py
+
+clean: ## remove the environment; runs/ and data/ stay
+	rm -rf $(VENV)

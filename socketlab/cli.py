@@ -1,0 +1,174 @@
+"""The command line: `socketlab data ...`, `socketlab run ...`, `socketlab report ...`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from socketlab.data import describe, known_manifests, load_manifest
+
+app = typer.Typer(
+    help="Move what an RGB classifier knows to a depth or infrared camera, without the RGB data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets: list, describe, prepare.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+console = Console()
+
+
+def main() -> None:
+    """Run the command line; an error that a person can mend is one line, not a traceback."""
+    sys.argv[1:] = join_parameters(sys.argv[1:])
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and exit with status 1."""
+    Console(stderr=True).print(f"[bold red]Error:[/] {message}", highlight=False, soft_wrap=True)
+    raise SystemExit(1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The data sets that have a manifest."""
+    table = Table("name", "domains", "classes (TR + TI)", "images", "title")
+    for name in known_manifests():
+        manifest = load_manifest(name)
+        classes = manifest.classes
+        images = sum(row.images for row in describe(manifest))
+        counts = f"{len(classes.task_relevant)} + {len(classes.task_irrelevant)}"
+        table.add_row(name, " ".join(manifest.domains), counts, str(images), manifest.title)
+    console.print(table)
+
+
+@data_app.command("info")
+def data_info(name: Annotated[str, typer.Argument(help="name or path of a manifest")]) -> None:
+    """What a manifest says: source, terms, protocols, and counts per class and split."""
+    manifest = load_manifest(name)
+    for key in ("title", "citation", "licence", "terms", "homepage"):
+        console.print(f"[bold]{key}[/]: {getattr(manifest, key)}", highlight=False)
+    for title, protocol in manifest.protocols.items():
+        console.print(f"[bold]protocol {title}[/]: {protocol.description}", highlight=False)
+    rows = describe(manifest)
+    splits = sorted({row.split for row in rows})
+    table = Table("domain", "class", "role", *splits)
+    keys = dict.fromkeys((row.domain, row.class_name, row.role) for row in rows)
+    for domain, class_name, role in keys:
+        mine = [row for row in rows if (row.domain, row.class_name) == (domain, class_name)]
+        found = {row.split: row.images for row in mine}
+        words = "TR" if role == "task_relevant" else "TI"
+        table.add_row(domain, class_name, words, *(str(found.get(s, "")) for s in splits))
+    console.print(table)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="name or path of a manifest")],
+    root: Annotated[Path | None, typer.Option(help="folder of the raw images")] = None,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="pixels, square")] = 64,
+    data_dir: Annotated[Path, typer.Option(help="where prepared images are kept")] = Path("data"),
+) -> None:
+    """Decode (or render) every image once into memory-mapped arrays."""
+    manifest = load_manifest(name)
+    from socketlab.data.store import prepare
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(name, total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        def say(line: str) -> None:
+            progress.console.print(line, highlight=False, soft_wrap=True)
+
+        prepare(manifest, root=root, size=size, data_dir=data_dir, say=say, progress=show)
+
+
+@app.command()
+def run(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="names or numbers")] = None,
+    params: Annotated[str | None, typer.Option(help="a YAML file of parameters")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="a parameter; a.b reaches into a mapping"),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--run", help="name of the run")] = None,
+    again: Annotated[bool, typer.Option("--again", help="also notebooks that are done")] = False,
+) -> None:
+    """Run notebooks through papermill into one run folder, and write its report.
+
+    Without names: the steps of the parameter file, or all notebooks in order. A notebook that is
+    done with the same parameters is passed over; one that was interrupted continues.
+    """
+    from socketlab.runs.planning import parameter_file, parse_given, plan
+
+    given = parse_given(parameter or [])
+    if name is not None:
+        given["run"] = name
+    planned = plan(notebooks or [], parameter_file(params), given)
+    from socketlab.runs.notebooks import NotebookFailed, run_all
+    from socketlab.runs.report import write_report
+
+    folders = [item.parameters.folder for item in planned]
+    failure = ""
+    try:
+        run_all(planned, again=again, command=shlex.join(["socketlab", *sys.argv[1:]]))
+    except NotebookFailed as error:
+        failure = str(error)
+    for folder in dict.fromkeys(folders):
+        if (folder / "run.json").is_file():
+            write_report(folder)
+            summary(folder)
+    if failure:
+        fail(failure)
+
+
+def summary(folder: Path) -> None:
+    """Print a run's results, the time taken and where its report is."""
+    from socketlab.runs.record import Run
+
+    record = Run(folder).read()
+    table = Table("method", "domain", "protocol", "seed", "accuracy", "balanced accuracy", "n")
+    for row in record.results:
+        scores = f"{row.accuracy:.1%}", f"{row.balanced_accuracy:.1%}"
+        table.add_row(row.method, row.target, row.protocol, str(row.seed), *scores, str(row.n))
+    console.print(table)
+    minutes, seconds = divmod(round(record.seconds), 60)
+    console.print(f"Status: {record.status}. Time: {minutes} min {seconds} s.", highlight=False)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+    """Write the report of a run anew."""
+    from socketlab.runs.report import write_report
+
+    console.print(str(write_report(folder)), highlight=False, soft_wrap=True)
+
+
+def join_parameters(arguments: list[str]) -> list[str]:
+    """Make one word of each `-p NAME VALUE`, which is how papermill's users write it."""
+    joined: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if word != "-p":
+            joined.append(word)
+            continue
+        name = next(rest, "")
+        value = "" if "=" in name else "=" + next(rest, "")
+        joined += ["-p", name + value]
+    return joined
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Every picture that a notebook or a report shows: plain arrays in, a matplotlib Figure out."""
+
+from socketlab.figures.compare import comparison_bars
+from socketlab.figures.confusion import confusion
+from socketlab.figures.data import class_counts, depth_histogram
+from socketlab.figures.gap import gap_bars
+from socketlab.figures.images import changed_examples, pair_grid
+from socketlab.figures.learning import learning_curves
+from socketlab.figures.maps import MapPanel, joint_map
+from socketlab.figures.style import to_png
+
+__all__ = [
+    "MapPanel",
+    "changed_examples",
+    "class_counts",
+    "comparison_bars",
+    "confusion",
+    "depth_histogram",
+    "gap_bars",
+    "joint_map",
+    "learning_curves",
+    "pair_grid",
+    "to_png",
+]

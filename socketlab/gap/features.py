@@ -1,0 +1,40 @@
+"""Features of paired images: the RGB half through the source model, the other through another."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from socketlab.data.modality import Encoding
+from socketlab.data.views import ImagePairs
+from socketlab.models.classifier import Classifier
+from socketlab.training.inference import predict
+from socketlab.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Bottleneck features [N, 256] of the two halves of N pairs, rows are partners."""
+
+    rgb: Tensor
+    other: Tensor
+
+
+def pair_features(
+    source_model: Classifier,
+    model: Classifier,
+    pairs: ImagePairs,
+    crop: int,
+    precision: Precision,
+    encoding: Encoding = "replicate",
+) -> PairFeatures:
+    """F_s(r) and F(m) of every pair (r, m), centre crop, float32 on the CPU.
+
+    Args:
+        source_model: F_s, for the RGB half.
+        model: F, for the other half: the source model itself (before) or a target model (after).
+        pairs: RGB and the other modality, the same scenes.
+    """
+    device = precision.device
+    rgb = predict(source_model.to(device), pairs.source.to(device), crop, precision)
+    other = predict(model.to(device), pairs.target.to(device), crop, precision, encoding=encoding)
+    return PairFeatures(rgb.features.cpu(), other.features.cpu())

@@ -1,0 +1,93 @@
+"""What every measure of the gap asks of features: unit rows, in pairs, not collapsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Features: TypeAlias = Tensor | np.ndarray
+
+CHUNK_ROWS = 2048
+# Mean squared distance to the centre below which all rows are the same point: unit rows that
+# come from float32 differ by about 1e-14 through rounding alone.
+COLLAPSED = 1e-12
+
+
+def normalise(features: Features, *, name: str = "features") -> Tensor:
+    """Rows of unit length, f_i / ||f_i||, as a new float64 tensor on the CPU.
+
+    `features` is [n, d], any float type, tensor or array; the result is [n, d].
+    Raises ValueError, naming `name`, where the input is not a matrix of finite floats or a row
+    is zero.
+    """
+    if isinstance(features, Tensor):
+        floating = features.is_floating_point()
+        rows = features.detach().to("cpu", torch.float64)
+    else:
+        floating = np.issubdtype(np.asarray(features).dtype, np.floating)
+        # A copy: torch warns when it wraps a read-only (memory-mapped) array.
+        rows = torch.from_numpy(np.array(features, np.float64)) if floating else torch.empty(0)
+    if not floating:
+        raise ValueError(f"{name} holds {features.dtype}, not floats. Pass features as floats.")
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{name} has shape {tuple(rows.shape)}. Pass a matrix [n, d], n, d > 0.")
+    bad = ~rows.isfinite().all(dim=1)
+    if bad.any():
+        raise ValueError(
+            f"{name} has {int(bad.sum())} rows with NaN or infinity, the first is row "
+            f"{int(bad.nonzero()[0])}. Look for a diverged model before measuring."
+        )
+    # Dividing by the largest entry first keeps the squares of tiny or huge rows in range.
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    zero = (largest == 0)[:, 0]
+    if zero.any():
+        raise ValueError(
+            f"{name} has {int(zero.sum())} zero rows, the first is row {int(zero.nonzero()[0])}. "
+            "A zero row has no direction: leave those pairs out."
+        )
+    rows = rows / largest
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def refuse_collapsed(rows: Tensor, *, name: str) -> None:
+    """Raise ValueError, naming `name`, where all unit rows [n, d] are one point."""
+    if float((rows - rows.mean(dim=0)).square().sum(dim=1).mean()) < COLLAPSED:
+        raise ValueError(
+            f"{name} is constant: all {len(rows)} rows have one direction. "
+            "The model that made it has collapsed; check it before measuring."
+        )
+
+
+def unit_pairs(
+    x: Features, y: Features, *, least: int = 2, same_width: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Both matrices with rows of unit length, after the checks that every measure needs.
+
+    `least` is the fewest pairs allowed; `same_width=False` lets x be [n, d] and y [n, e].
+    Raises ValueError on bad input, unequal row counts, too few pairs or constant features.
+    """
+    unit_x, unit_y = normalise(x, name="x"), normalise(y, name="y")
+    if len(unit_x) != len(unit_y):
+        raise ValueError(
+            f"x has {len(unit_x)} rows and y has {len(unit_y)}. Row i of both must be one pair."
+        )
+    if same_width and unit_x.shape[1] != unit_y.shape[1]:
+        raise ValueError(
+            f"x has {unit_x.shape[1]} columns and y has {unit_y.shape[1]}. "
+            "Take both from encoders with one feature size."
+        )
+    if len(unit_x) < least:
+        raise ValueError(f"{len(unit_x)} pairs are too few: this needs {least}. Pass more pairs.")
+    refuse_collapsed(unit_x, name="x")
+    refuse_collapsed(unit_y, name="y")
+    return unit_x, unit_y
+
+
+def cosine_chunks(queries: Tensor, gallery: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Cosines of unit rows, [chunk, m] at a time with the chunk's first row, never [n, m]."""
+    for start in range(0, len(queries), CHUNK_ROWS):
+        yield start, queries[start : start + CHUNK_ROWS] @ gallery.T

@@ -1,0 +1,101 @@
+"""The methods: each one short file, a sum of objectives; registered here by one line."""
+
+import importlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from socketlab.data.views import Evaluation
+    from socketlab.methods.base import Options, Transfer
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# name: module of the class that `METHOD` names in it. No network library is loaded here.
+REGISTRY: dict[str, str] = {
+    "source_only": "socketlab.methods.source_only",
+    "shot_im": "socketlab.methods.shot_im",
+    "shot": "socketlab.methods.shot",
+    "distillation": "socketlab.methods.distillation",
+    "socket": "socketlab.methods.socket",
+    "oracle_labels": "socketlab.methods.oracle_labels",
+}
+
+
+class UnknownMethod(ValueError):  # noqa: N818 - reads as the thing found
+    """A method that is not registered."""
+
+
+def check_method(name: str) -> str:
+    """Return `name` if a method of that name is registered.
+
+    Raises:
+        UnknownMethod: with the known names.
+    """
+    if name not in REGISTRY:
+        raise UnknownMethod(f"Unknown method {name!r}. Known: {', '.join(REGISTRY)}.")
+    return name
+
+
+def method_class(name: str) -> "type[Transfer]":
+    """The class of a registered method."""
+    module = importlib.import_module(REGISTRY[check_method(name)])
+    found: type[Transfer] = module.METHOD
+    return found
+
+
+def methods_without_pairs() -> list[str]:
+    """Names of the methods that learn nothing from TI pairs."""
+    return [name for name in REGISTRY if not method_class(name).needs_pairs]
+
+
+def build_method(
+    name: str, options: "dict[str, Any]", labels: "Evaluation", **about: Any
+) -> "Transfer":
+    """A method by name, its options checked; `labels` reach an upper reference and no other.
+
+    Args:
+        name: a registered name.
+        options: what differs from the method's defaults.
+        labels: the target images that are adapted on, with their labels.
+        about: crop, seed, precision, encoding.
+
+    Raises:
+        UnknownMethod: with the known names.
+        UnknownOption: naming the option, the value found and the known ones.
+    """
+    method = method_class(name)
+    checked = check_options(name, options)
+    if method.upper_reference:
+        return method(checked, labels=labels, **about)  # type: ignore[call-arg]
+    return method(checked, **about)
+
+
+class UnknownOption(ValueError):  # noqa: N818 - reads as the thing found
+    """An option that a method does not have, or a value it cannot have."""
+
+
+def check_options(name: str, options: "dict[str, Any]") -> "Options":
+    """The options of a method as its pydantic model.
+
+    Raises:
+        UnknownOption: naming the option, the value found and the known ones.
+    """
+    return validated(method_class(name).options_model, f"Method {name!r}", options)
+
+
+def validated(model: type[Model], who: str, options: "dict[str, Any]") -> Model:
+    """Options as their pydantic model.
+
+    Raises:
+        UnknownOption: naming the option, the value found and the known ones.
+    """
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e['input']!r} ({e['msg']})" for e in error.errors()
+        )
+        raise UnknownOption(
+            f"{who} cannot take {found}. Its options: {', '.join(model.model_fields)}."
+        ) from None

@@ -1,0 +1,35 @@
+"""source_only: C(F_s(x)), nothing adapted; the row beside every other result."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from socketlab.methods.base import Options, Transfer
+
+
+class SourceOnlyOptions(Options):
+    """Nothing is trained, so there is nothing to choose."""
+
+    epochs: int = 0
+
+
+class SourceOnly(Transfer):
+    """The source model on target images, as it is."""
+
+    name = "source_only"
+    options_model: ClassVar[type[Options]] = SourceOnlyOptions
+
+    def __init__(self, options: Options, **about: Any) -> None:
+        super().__init__(options, **about)
+        self.epochs = 0
+
+    def term_weights(self) -> dict[str, float]:
+        """No terms."""
+        return {}
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """No terms."""
+        return {}
+
+
+METHOD = SourceOnly

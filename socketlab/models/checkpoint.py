@@ -1,0 +1,122 @@
+"""Checkpoints: weights as safetensors, and beside them a JSON card that says what they are."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from socketlab.models.classifier import Classifier
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or not what its card says."""
+
+
+class Card(BaseModel):
+    """What a person or program must know to use a checkpoint; stored as `<name>.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str
+    classes: tuple[str, ...]
+    bottleneck: int
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    domain: str
+    crop: int
+    size: int
+    method: str
+    configuration: dict[str, Any]
+    scores: dict[str, float]
+    sha256: str = ""
+
+
+def card_path(weights: Path) -> Path:
+    """The card that belongs to a weights file."""
+    return weights.with_suffix(".json")
+
+
+def save_classifier(model: Classifier, path: Path, card: Card) -> Path:
+    """Write weights and card, each under a temporary name first, the card last.
+
+    The card carries the weights' sha256, so that a pair torn by a crash is noticed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".safetensors.partial")
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    save_file(tensors, temporary)
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    temporary_card = card_path(path).with_suffix(".json.partial")
+    described = card.model_copy(update={"sha256": digest})
+    temporary_card.write_text(described.model_dump_json(indent=2), "utf-8")
+    os.replace(temporary, path)
+    os.replace(temporary_card, card_path(path))
+    return path
+
+
+def describe_classifier(model: Classifier, **about: Any) -> Card:
+    """A card for `model`; `about` gives what the network itself does not know.
+
+    Args:
+        about: domain, crop, size, method, configuration, scores.
+    """
+    mean, deviation = (buffer.flatten().tolist() for buffer in (model.mean, model.deviation))
+    return Card(
+        backbone=model.backbone,
+        classes=model.classes,
+        bottleneck=model.bottleneck[0].out_features,
+        mean=mean,
+        deviation=deviation,
+        **about,
+    )
+
+
+def load_card(path: Path) -> Card:
+    """Read and check the card beside a weights file.
+
+    Raises:
+        CheckpointError: naming the file and what is wrong with it.
+    """
+    file = card_path(path)
+    try:
+        return Card.model_validate_json(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"No model at {str(path)!r}: its card {file.name!r} is missing. Train it first, or "
+            "give the path of another checkpoint."
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"The card {str(file)!r} is not valid: {error}") from error
+
+
+def load_classifier(path: Path) -> tuple[Classifier, Card]:
+    """Rebuild the classifier that `save_classifier` wrote, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: if a file is missing, torn or damaged.
+    """
+    card = load_card(path)
+    if not path.is_file():
+        raise CheckpointError(f"No weights at {str(path)!r} beside their card. Train again.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card.sha256:
+        raise CheckpointError(
+            f"{str(path)!r} has sha256 {digest[:12]}, its card says {card.sha256[:12]}: the file "
+            "is damaged or was changed. Remove both files and train again."
+        )
+    try:
+        model = Classifier(
+            card.backbone,
+            card.classes,
+            mean=card.mean,
+            deviation=card.deviation,
+            bottleneck=card.bottleneck,
+        )
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} does not fit its card: {error}") from error
+    return model.eval(), card

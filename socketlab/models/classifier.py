@@ -1,0 +1,113 @@
+"""The classifier of source and target model: encoder -> bottleneck -> weight-normalised head."""
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from socketlab.models.backbones import build_backbone
+from socketlab.models.names import Normalisation
+
+FIXED_NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # The constants that SOCKET's released transfer script uses for everything.
+    "socket_code": ((0.6983, 0.3918, 0.4474), (0.1648, 0.1359, 0.1644)),
+}
+
+
+def normalisation_constants(
+    name: Normalisation, pixels: Tensor | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel, each of three numbers in [0, 1].
+
+    Args:
+        name: `imagenet`, `socket_code`, or `source_statistics` (measured on `pixels`).
+        pixels: source images [N, 3, H, W] in [0, 1], needed by `source_statistics`.
+
+    Raises:
+        ValueError: for an unknown name, or `source_statistics` without pixels.
+    """
+    if name in FIXED_NORMALISATIONS:
+        return FIXED_NORMALISATIONS[name]
+    if name != "source_statistics":
+        raise ValueError(
+            f"Unknown normalisation {name!r}. Known: imagenet, socket_code, source_statistics."
+        )
+    if pixels is None:
+        raise ValueError("normalisation: source_statistics needs the source images.")
+    deviation, mean = torch.std_mean(pixels, dim=(0, 2, 3))
+    return tuple(mean.tolist()), tuple(deviation.clamp_min(1e-3).tolist())
+
+
+class Classifier(nn.Module):
+    """softmax C(F(x)): F = encoder + bottleneck (Linear to 256, BatchNorm1d), C = the head.
+
+    Images come in [0, 1] with one or three channels; one channel is replicated three times. The
+    normalisation that the network was trained with is part of it, so that no caller can use
+    another. The head is a weight-normalised linear layer (SHOT, ICML 2020; SOCKET, ECCV 2022).
+
+    Args:
+        backbone: name of the encoder, see `build_backbone`.
+        classes: class names in the order of the logits.
+        weights: the encoder's starting weights.
+        mean, deviation: normalisation constants, three numbers each.
+        bottleneck: width of the feature space.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        classes: Sequence[str],
+        *,
+        weights: str = "none",
+        mean: Sequence[float] = FIXED_NORMALISATIONS["imagenet"][0],
+        deviation: Sequence[float] = FIXED_NORMALISATIONS["imagenet"][1],
+        bottleneck: int = 256,
+    ) -> None:
+        super().__init__()
+        if len(classes) < 2:
+            raise ValueError(f"A classifier needs at least two classes, found {list(classes)}.")
+        self.backbone = backbone
+        self.classes = tuple(classes)
+        self.encoder, width = build_backbone(backbone, weights)
+        self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck), nn.BatchNorm1d(bottleneck))
+        self.head = weight_norm(nn.Linear(bottleneck, len(classes)))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Bottleneck features F(x).
+
+        Args:
+            images: [B, 1 or 3, H, W] in [0, 1].
+
+        Returns:
+            [B, 256].
+        """
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        normalised = (images - self.mean) / self.deviation
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.bottleneck(self.encoder(normalised))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits C(F(x)) [B, K] of images [B, 1 or 3, H, W] in [0, 1]."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def frozen(self) -> Self:
+        """A copy in eval mode of which nothing can be trained: the source model as a teacher."""
+        return copy.deepcopy(self).requires_grad_(False).eval()
+
+    def student(self) -> Self:
+        """A copy to be adapted: everything but the head can be trained, and starts here."""
+        network = copy.deepcopy(self).requires_grad_(True)
+        network.head.requires_grad_(False)
+        return network

@@ -1,0 +1,1 @@
+"""Experiments, their folders, their notebooks and their reports; light until a part is used."""

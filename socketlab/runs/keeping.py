@@ -1,0 +1,100 @@
+"""What a stage leaves in a run's folder: numbers of every epoch, the model, a row of results."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from socketlab.models.checkpoint import describe_classifier, save_classifier
+from socketlab.models.classifier import Classifier
+from socketlab.runs.parameters import Parameters
+from socketlab.runs.record import Part, Record, Result, Run
+from socketlab.runs.stages import Trip, step_values
+from socketlab.training.inference import Score
+from socketlab.training.loop import Step
+from socketlab.training.state import StateFile
+
+
+def model_file(run: Run, stage: str) -> Path:
+    """Where the model of a stage is kept."""
+    return run.folder / "models" / f"{stage}.safetensors"
+
+
+def state_file(run: Run, stage: str, fingerprint: str) -> StateFile:
+    """Where a training that was interrupted continues from."""
+    return StateFile(run.folder / "state" / f"{stage}-{fingerprint}.pt", fingerprint)
+
+
+def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
+    """Whether a stage ended well with this configuration, and its model is there."""
+    return run.is_done(stage, fingerprint) and model_file(run, stage).is_file()
+
+
+def recorded(run: Run, stage: str, steps: Iterator[Step], part: Part) -> Iterator[Step]:
+    """Hand steps on, and write down the numbers of every epoch before the next one begins."""
+    for step in steps:
+        if step.kind in ("start", "epoch", "stopped"):
+            run.add_metrics(stage, step.epoch, step.step, step_values(step))
+        if step.kind == "stopped":
+            reason = f"stopped by hand at step {step.step} of {step.steps}"
+            part.status, part.reason = "stopped", reason
+            run.change(lambda record: _stop(record, reason))  # noqa: B023 - called at once
+        yield step
+
+
+def _stop(record: Record, reason: str) -> None:
+    record.status, record.reason = "stopped", reason
+
+
+def keep_model(
+    run: Run,
+    model: Classifier,
+    trip: Trip,
+    parameters: Parameters,
+    score: Score,
+    options: dict[str, Any],
+    stage: str,
+) -> None:
+    """Keep a model with the card that says what it is and how it scored."""
+    card = describe_classifier(
+        model,
+        domain=trip.target,
+        crop=parameters.crop_pixels,
+        size=parameters.size,
+        method=trip.method,
+        configuration={
+            "data": parameters.data,
+            "source": parameters.source,
+            "protocol": trip.protocol,
+            "seed": trip.seed,
+            "encoding": parameters.encoding,
+            "options": options,
+        },
+        scores={"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy},
+    )
+    save_classifier(model, model_file(run, stage), card)
+
+
+def keep_result(run: Run, trip: Trip, parameters: Parameters, score: Score, stage: str) -> None:
+    """Add the row of a stage to the results, with the label-free scores of its last epoch."""
+    run.add_result(
+        Result(
+            method=trip.method,
+            protocol=trip.protocol,
+            source=parameters.source,
+            target=trip.target,
+            seed=trip.seed,
+            accuracy=score.accuracy,
+            balanced_accuracy=score.balanced_accuracy,
+            chosen_by="last",
+            n=score.n,
+            stage=stage,
+            scores=_last_scores(run, stage),
+        )
+    )
+
+
+def _last_scores(run: Run, stage: str) -> dict[str, float]:
+    rows = run.metrics(stage)
+    last = rows[(rows["epoch"] == rows["epoch"].max()) & rows["name"].str.startswith("score/")]
+    names = last["name"].str.removeprefix("score/")
+    return dict(zip(names, last["value"].astype(float), strict=True))

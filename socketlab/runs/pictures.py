@@ -1,0 +1,108 @@
+"""From an experiment to what the figures draw: example images, depths, changed answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from socketlab.data.manifest import sensor_of
+from socketlab.data.modality import MILLIMETRES_PER_METRE
+from socketlab.data.views import Images
+from socketlab.runs.experiment import Experiment
+from socketlab.runs.stages import Trip
+from socketlab.training.inference import Score
+
+Array = npt.NDArray[Any]
+
+
+def pixels(stored: Array, modality: str, invalid: int | None = 0) -> Array:
+    """A stored image as figures take it: colour and NIR bytes, depth in metres with NaN."""
+    if modality == "depth":
+        metres = stored.astype(np.float32) / MILLIMETRES_PER_METRE
+        return metres if invalid is None else np.where(stored == invalid, np.nan, metres)
+    if stored.dtype == np.uint16:
+        return (stored / 257).astype(np.uint8)
+    return np.asarray(stored)
+
+
+def example_columns(experiment: Experiment, count: int) -> tuple[list[dict[str, Array]], list[str]]:
+    """One scene of each of `count` classes, TR first, seen by all cameras of the target's sensor.
+
+    Returns the columns and titles that `pair_grid` takes.
+    """
+    manifest, store = experiment.manifest, experiment.store
+    sensor = sensor_of(experiment.parameters.target)
+    domains = {
+        d.modality: name for name, d in manifest.domains.items() if sensor_of(name) == sensor
+    }
+    rules = manifest.protocol(experiment.parameters.protocol)
+    half = min(len(rules.task_irrelevant), count // 2)
+    names = [*rules.task_relevant[: count - half], *rules.task_irrelevant[:half]]
+    columns, titles = [], []
+    for name in names:
+        chosen = store.samples[store.samples["class"] == name]
+        pair = chosen[chosen["domain"].isin(domains.values())]["pair_id"].min()
+        column: dict[str, Array] = {}
+        for modality, domain in domains.items():
+            rows = chosen[(chosen["domain"] == domain) & (chosen["pair_id"] == pair)]["row"]
+            image = store.array(domain)[int(rows.iloc[0])]
+            column[modality] = pixels(image, modality, manifest.domain(domain).invalid)
+        columns.append(column)
+        titles.append(f"{name} (TI)" if name in rules.task_irrelevant else name)
+    return columns, titles
+
+
+def class_table(experiment: Experiment) -> dict[str, dict[str, int]]:
+    """Images of the target domain per class and split, as `class_counts` takes them."""
+    samples = experiment.store.samples
+    mine = samples[samples["domain"] == experiment.parameters.target]
+    table: dict[str, dict[str, int]] = {}
+    for row in mine.value_counts(["class", "split"]).reset_index().to_dict("records"):
+        table.setdefault(str(row["class"]), {})[str(row["split"])] = int(row["count"])
+    return table
+
+
+def depth_values(experiment: Experiment, most: int = 400) -> tuple[Array, float]:
+    """Metres and the share without a reading, of at most `most` depth images of the sensor.
+
+    Raises:
+        ValueError: if the sensor has no depth.
+    """
+    manifest, sensor = experiment.manifest, sensor_of(experiment.parameters.target)
+    depth = [n for n, d in manifest.domains.items() if d.modality == "depth"]
+    mine = [name for name in depth if sensor_of(name) == sensor]
+    if not mine:
+        raise ValueError(f"Sensor {sensor!r} has no depth. Those that have: {', '.join(depth)}.")
+    stored = experiment.store.array(mine[0])
+    chosen = stored[:: max(1, len(stored) // most)]
+    metres = pixels(np.asarray(chosen), "depth", 0)
+    return metres, float(np.isnan(metres).mean())
+
+
+def images_for_figures(images: Images, rows: Sequence[int]) -> list[Array]:
+    """Some images of a view as figures take them."""
+    fmt = images.format
+    return [pixels(images.raw[row].cpu().numpy(), fmt.modality, fmt.invalid) for row in rows]
+
+
+def changed_answers(
+    experiment: Experiment, trip: Trip, before: Score, after: Score, most: int = 12
+) -> dict[str, Any]:
+    """The scored images whose answer the transfer changed, as `changed_examples` takes them.
+
+    They come in a fixed random order, so that the choice flatters no model.
+    """
+    evaluation = experiment.views(trip.target, trip.protocol).evaluation
+    order = np.random.default_rng(trip.seed).permutation(len(evaluation.labels))
+    changed = [int(i) for i in order if before.answers[i] != after.answers[i]]
+    classes = evaluation.classes
+    return {
+        "images": images_for_figures(evaluation.images, changed),
+        "true": [classes[int(evaluation.labels[i])] for i in changed],
+        "before": [classes[int(before.answers[i])] for i in changed],
+        "after": [classes[int(after.answers[i])] for i in changed],
+        "confidence_before": [float(before.confidence[i]) for i in changed],
+        "confidence_after": [float(after.confidence[i]) for i in changed],
+        "most": most,
+    }

@@ -1,0 +1,246 @@
+"""The folder of a run: `run.json` is the truth about it, every file is replaced whole."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from filelock import FileLock
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from socketlab.figures.style import to_png
+from socketlab.training.loop import NonFiniteLoss
+
+Status = Literal["running", "done", "failed", "stopped"]
+METRIC_COLUMNS = ["stage", "epoch", "step", "name", "value"]
+PACKAGES = ("socketlab", "torch", "torchvision", "timm", "numpy", "scikit-learn", "umap-learn")
+
+
+class RunError(ValueError):
+    """A run folder that is missing or cannot be read."""
+
+
+class Part(BaseModel):
+    """One notebook of a run, or one stage of work in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status = "running"
+    seconds: float = 0.0
+    reason: str = ""
+    fingerprint: str = ""
+
+
+class Result(BaseModel):
+    """One row of the results: how one model scores on one domain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    protocol: str
+    source: str
+    target: str
+    seed: int
+    accuracy: float
+    balanced_accuracy: float
+    chosen_by: str
+    n: int
+    stage: str
+    scores: dict[str, float] = {}
+
+
+class Listed(BaseModel):
+    """A figure of the run, as the report shows it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    title: str
+    caption: str
+    notebook: str
+
+
+class Record(BaseModel):
+    """What `run.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    status: Status = "running"
+    reason: str = ""
+    created: str
+    seconds: float = 0.0
+    command: str = ""
+    configuration: dict[str, dict[str, Any]] = Field({}, description="by notebook")
+    seeds: list[int] = []
+    versions: dict[str, str] = {}
+    device: dict[str, str] = {}
+    notebooks: dict[str, Part] = {}
+    stages: dict[str, Part] = {}
+    results: list[Result] = []
+    figures: list[Listed] = []
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that a notebook shows when it is the last value of a cell."""
+
+    png: bytes = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+class Run:
+    """One folder under `runs/` with everything that an experiment made.
+
+    Several processes may write to it (the command line and a notebook's kernel): each change
+    reads, changes and replaces `run.json` under a lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")
+        with self._lock:
+            if not self._file.exists():
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+                versions["python"] = platform.python_version()
+                self._write(Record(name=folder.name, created=now, versions=versions))
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "run.json"
+
+    def read(self) -> Record:
+        """`run.json` as it is now.
+
+        Raises:
+            RunError: if it cannot be read, naming the file.
+        """
+        try:
+            return Record.model_validate_json(self._file.read_text())
+        except (ValidationError, FileNotFoundError) as error:
+            raise RunError(
+                f"{self._file} is no record of a run ({error}). Use another run name."
+            ) from error
+
+    def change(self, change: Callable[[Record], None]) -> Record:
+        """Apply `change` to the record under the lock and replace `run.json`."""
+        with self._lock:
+            record = self.read()
+            change(record)
+            self._write(record)
+        return record
+
+    def _write(self, record: Record) -> None:
+        replace_file(self._file, record.model_dump_json(indent=2).encode())
+
+    @contextmanager
+    def stage(self, name: str, fingerprint: str = "") -> Iterator[Part]:
+        """Time a piece of work; its status says how it ended, also when it was interrupted.
+
+        Yields the part, so that the work can say that it was stopped before its end.
+        """
+        began = time.monotonic()
+        before = self.read().stages.get(name)
+        earlier = before.seconds if before and before.fingerprint == fingerprint else 0.0
+        part = Part(seconds=earlier, fingerprint=fingerprint)
+        self._set_stage(name, part)
+        try:
+            yield part
+            if part.status == "running":
+                part.status = "done"
+        except (KeyboardInterrupt, GeneratorExit):
+            part.status, part.reason = "stopped", "interrupted"
+            raise
+        except NonFiniteLoss as error:
+            part.status, part.reason = "stopped", str(error)
+            raise
+        except Exception as error:
+            part.status, part.reason = "failed", f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            part.seconds = earlier + time.monotonic() - began
+            self._set_stage(name, part)
+
+    def _set_stage(self, name: str, part: Part) -> None:
+        self.change(lambda record: record.stages.__setitem__(name, part))
+
+    def is_done(self, stage: str, fingerprint: str = "") -> bool:
+        """Whether a stage ended well, with this configuration."""
+        part = self.read().stages.get(stage)
+        return part is not None and part.status == "done" and part.fingerprint == fingerprint
+
+    def add_result(self, result: Result) -> None:
+        """Add a row, or replace the row of the same stage, target, and choice of model."""
+
+        def key(row: Result) -> tuple[str, str, str]:
+            return row.stage, row.target, row.chosen_by
+
+        def change(record: Record) -> None:
+            record.results = [row for row in record.results if key(row) != key(result)]
+            record.results.append(result)
+
+        self.change(change)
+
+    def add_metrics(self, stage: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Add the numbers of an epoch to `metrics.parquet`, or replace them."""
+        rows = pd.DataFrame(
+            [(stage, epoch, step, name, float(value)) for name, value in values.items()],
+            columns=METRIC_COLUMNS,
+        )
+        with self._lock:
+            before = self.metrics()
+            kept = before[(before["stage"] != stage) | (before["epoch"] < epoch)]
+            whole = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
+            file = self.folder / "metrics.parquet"
+            temporary = file.with_name(file.name + ".partial")
+            whole.to_parquet(temporary, index=False)
+            os.replace(temporary, file)
+
+    def metrics(self, stage: str | None = None) -> pd.DataFrame:
+        """The numbers of every epoch in long form: stage, epoch, step, name, value."""
+        file = self.folder / "metrics.parquet"
+        if not file.exists():
+            return pd.DataFrame({name: [] for name in METRIC_COLUMNS})
+        found = pd.read_parquet(file)
+        return found if stage is None else found[found["stage"] == stage]
+
+    def figure(
+        self, figure: Figure, name: str, *, title: str, caption: str, notebook: str
+    ) -> Picture:
+        """Keep a figure as `figures/<name>.png`, list it for the report, and show it."""
+        png = to_png(figure)
+        file = f"figures/{name}.png"
+        replace_file(self.folder / file, png)
+        listed = Listed(file=file, title=title, caption=caption, notebook=notebook)
+
+        def change(record: Record) -> None:
+            files = [row.file for row in record.figures]
+            if file in files:
+                record.figures[files.index(file)] = listed
+            else:
+                record.figures.append(listed)
+
+        self.change(change)
+        return Picture(png)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: a reader sees the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

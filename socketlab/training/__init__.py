@@ -1,0 +1,1 @@
+"""The one training loop, its batches, precision, scoring and resumable state."""

@@ -1,0 +1,119 @@
+"""What a classifier says of images, without training it: features, logits, scores."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from socketlab.data.modality import Encoding
+from socketlab.data.views import Evaluation, Images
+from socketlab.models.classifier import Classifier
+from socketlab.training.batches import centre_window, take
+from socketlab.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Features [N, 256] and logits [N, K] of N images, float32, on the device."""
+
+    features: Tensor
+    logits: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """softmax of the logits, [N, K]."""
+        return self.logits.softmax(1)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a classifier does on labelled images that it was not shown the labels of.
+
+    Attributes:
+        accuracy: share of right answers.
+        balanced_accuracy: mean over the classes present of the share of right answers.
+        confusion: counts [K, K], rows the truth, columns the answer.
+        answers: predicted class per image [N].
+        confidence: largest probability per image [N].
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    confusion: Tensor
+    answers: Tensor
+    confidence: Tensor
+
+    @property
+    def n(self) -> int:
+        """Number of images scored."""
+        return len(self.answers)
+
+
+Scorer = Callable[[Classifier], Score]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, and afterwards the mode that each module was in."""
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def predict(
+    model: Classifier,
+    images: Images,
+    crop: int,
+    precision: Precision,
+    *,
+    encoding: Encoding = "replicate",
+    batch_size: int = 256,
+) -> Outputs:
+    """Features and logits of every image, centre crop, in the order of the images."""
+    size = images.raw.shape[1]
+    features, logits = [], []
+    with evaluating(model), precision.autocast():
+        for index in torch.split(torch.arange(len(images)), batch_size):
+            batch = take(images, index, centre_window(len(index), size, crop), encoding)
+            found = model.features(batch)
+            features.append(found.float())
+            logits.append(model.head(found).float())
+    return Outputs(torch.cat(features), torch.cat(logits))
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Accuracy, balanced accuracy and confusion matrix of logits [N, K] against labels [N]."""
+    classes = logits.shape[1]
+    confidence, answers = logits.softmax(1).max(1)
+    labels = labels.to(answers.device)
+    confusion = torch.bincount(labels * classes + answers, minlength=classes**2)
+    confusion = confusion.view(classes, classes).cpu()
+    right, present = confusion.diagonal(), confusion.sum(1) > 0
+    recall = right[present] / confusion.sum(1)[present]
+    return Score(
+        accuracy=float(right.sum() / confusion.sum()),
+        balanced_accuracy=float(recall.mean()),
+        confusion=confusion,
+        answers=answers.cpu(),
+        confidence=confidence.cpu(),
+    )
+
+
+def scorer(
+    evaluation: Evaluation, crop: int, precision: Precision, encoding: Encoding = "replicate"
+) -> Scorer:
+    """The loop's scoring hook: it alone holds the labels of the target."""
+    on_device = evaluation.images.to(precision.device)
+
+    def run(model: Classifier) -> Score:
+        outputs = predict(model, on_device, crop, precision, encoding=encoding)
+        return score(outputs.logits, evaluation.labels)
+
+    return run

@@ -1,0 +1,257 @@
+"""The one training loop: a generator of `Step` records that knows nothing about who watches it."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from socketlab.models.classifier import Classifier
+from socketlab.training.batches import derive
+from socketlab.training.inference import Score, Scorer
+from socketlab.training.precision import Precision
+from socketlab.training.state import StateFile
+
+CHECK_EVERY = 20  # steps between two looks at whether the losses are finite: each is a read-back
+
+
+class NonFiniteLoss(RuntimeError):  # noqa: N818 - reads as the thing found
+    """A loss term became NaN or infinite; names the epoch, the step, the term and the way out."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the loop says after every step, and with more at the end of every epoch.
+
+    Attributes:
+        kind: `start` (nothing trained yet), `step`, `epoch`, `paused` or `stopped`.
+        epoch, epochs: epochs finished, and to do in all.
+        step, steps: steps taken since the beginning, and to do in all.
+        learning_rates: by parameter group.
+        terms: each loss term by name, unweighted, 0-d on the device; at `epoch` the epoch's means.
+        scores: label-free scores of the model, at the end of an epoch.
+        evaluation: how the model scores, where there is something to score on.
+        seconds: wall time of the training so far, without what came before a resume.
+    """
+
+    kind: Literal["start", "step", "epoch", "paused", "stopped"]
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Score | None = None
+    seconds: float = 0.0
+
+
+class Controls:
+    """What a person may change while it trains; the loop reads it between two steps."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._pause = threading.Event()
+        self.learning_rate_factor = 1.0
+        self.weights: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """End after this step and keep what was learnt."""
+        self._stop.set()
+
+    def pause(self) -> None:
+        """Hold still after this step until `resume`."""
+        self._pause.set()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._pause.clear()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was asked for."""
+        return self._stop.is_set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` was asked for."""
+        return self._pause.is_set()
+
+
+class Task(ABC):
+    """One training: networks, an optimiser, and the loss terms of a step.
+
+    Attributes:
+        model: the classifier that is trained and scored.
+        optimiser: over its parameters; each group has a `name` and its starting `base` rate.
+        weights: weight of each loss term by name; a term of weight 0 is not computed.
+    """
+
+    model: Classifier
+    optimiser: torch.optim.Optimizer
+    weights: dict[str, float]
+    epochs: int
+    steps_per_epoch: int
+    seed: int
+    precision: Precision
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - nothing to do for most methods
+        """Before the steps of an epoch, e.g. refresh pseudo-labels."""
+
+    @abstractmethod
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The loss terms of global step `step`, unweighted, by name."""
+
+    def settle(self) -> None:  # noqa: B027 - as above
+        """After the steps of an epoch, before the model is scored."""
+
+    def label_free_scores(self) -> dict[str, float]:
+        """Scores of the model that need no label, by name."""
+        return {}
+
+
+def run_task(
+    task: Task,
+    *,
+    evaluate: Scorer | None = None,
+    controls: Controls | None = None,
+    state: StateFile | None = None,
+) -> Iterator[Step]:
+    """Train `task` and say after every step what happened.
+
+    The learning rate is base * (1 + 10 q)^-0.75 with q the fraction of training done, times
+    `controls.learning_rate_factor`. With `state`, the training continues after the last epoch that
+    was saved there, and draws what the uninterrupted training would have drawn.
+
+    Raises:
+        NonFiniteLoss: if a term is NaN or infinite; the state of the epoch before stays.
+    """
+    controls = controls or Controls()
+    total_steps = task.epochs * task.steps_per_epoch
+    first_epoch = _restore(task, state)
+    began = time.monotonic()
+    task.model.train()
+
+    def report(kind: Any, epoch: int, step: int, **more: Any) -> Step:
+        rates = {group["name"]: float(group["lr"]) for group in task.optimiser.param_groups}
+        seconds = time.monotonic() - began
+        return Step(kind, epoch, task.epochs, step, total_steps, rates, seconds=seconds, **more)
+
+    if first_epoch == 0:
+        scores = task.label_free_scores()
+        yield report("start", 0, 0, scores=scores, evaluation=_score(evaluate, task.model))
+
+    for epoch in range(first_epoch, task.epochs):
+        # Dropout and the like draw from the global generator: make them a function of the epoch.
+        torch.manual_seed(derive(task.seed, "epoch", epoch))
+        task.begin_epoch(epoch)
+        record = _TermRecord(epoch)
+        for step in range(epoch * task.steps_per_epoch, (epoch + 1) * task.steps_per_epoch):
+            while controls.paused and not controls.stopped:
+                yield report("paused", epoch, step)
+                time.sleep(0.02)
+            if controls.stopped:
+                task.settle()
+                scores = task.label_free_scores()
+                final = _score(evaluate, task.model)
+                yield report("stopped", epoch, step, scores=scores, evaluation=final)
+                return
+            terms = _take_step(task, controls, step, step / total_steps)
+            record.add(step, terms)
+            yield report("step", epoch, step + 1, terms=terms)
+        means = record.means()
+        task.settle()
+        yield report(
+            "epoch",
+            epoch + 1,
+            (epoch + 1) * task.steps_per_epoch,
+            terms=means,
+            scores=task.label_free_scores(),
+            evaluation=_score(evaluate, task.model),
+        )
+        # Only now: whoever watches has written down this epoch, so none is missing after a resume.
+        if state is not None:
+            state.save(_snapshot(task, epoch + 1))
+
+
+def _take_step(task: Task, controls: Controls, step: int, progress: float) -> dict[str, Tensor]:
+    decay = (1 + 10 * progress) ** -0.75 * controls.learning_rate_factor
+    for group in task.optimiser.param_groups:
+        group["lr"] = group["base"] * decay
+    task.weights.update(controls.weights)
+    with task.precision.autocast():
+        terms = task.losses(step)
+    if not terms:  # every weight is 0: nothing to learn in this step
+        return {"total": torch.zeros((), device=task.precision.device)}
+    total = torch.stack([task.weights[name] * term for name, term in terms.items()]).sum()
+    task.optimiser.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    task.optimiser.step()
+    return {name: term.detach().float() for name, term in terms.items()} | {
+        "total": total.detach().float()
+    }
+
+
+class _TermRecord:
+    """The terms of an epoch, kept on the device and read back only now and then."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.steps: list[int] = []
+        self.terms: list[dict[str, Tensor]] = []
+
+    def add(self, step: int, terms: dict[str, Tensor]) -> None:
+        self.steps.append(step)
+        self.terms.append(terms)
+        if len(self.steps) % CHECK_EVERY == 0:
+            self._check(self.steps[-CHECK_EVERY:], self.terms[-CHECK_EVERY:])
+
+    def means(self) -> dict[str, Tensor]:
+        remaining = len(self.steps) % CHECK_EVERY
+        if remaining:
+            self._check(self.steps[-remaining:], self.terms[-remaining:])
+        names = {name for terms in self.terms for name in terms}
+        return {
+            name: torch.stack([terms[name] for terms in self.terms if name in terms]).mean().cpu()
+            for name in sorted(names)
+        }
+
+    def _check(self, steps: list[int], terms: list[dict[str, Tensor]]) -> None:
+        if torch.stack([t["total"] for t in terms]).isfinite().all():
+            return
+        for step, found in zip(steps, terms, strict=True):
+            bad = [name for name, value in found.items() if not value.isfinite()]
+            if bad:
+                values = ", ".join(f"{name} = {float(found[name])}" for name in bad)
+                raise NonFiniteLoss(
+                    f"Epoch {self.epoch + 1}, step {step + 1}: {values}. The model after epoch "
+                    f"{self.epoch} is the last good one. Lower the learning rate or the weight of "
+                    "that term, or use dtype: float32."
+                )
+
+
+def _score(evaluate: Scorer | None, model: Classifier) -> Score | None:
+    return evaluate(model) if evaluate is not None else None
+
+
+def _snapshot(task: Task, epoch: int) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "model": task.model.state_dict(),
+        "optimiser": task.optimiser.state_dict(),
+        "weights": dict(task.weights),
+    }
+
+
+def _restore(task: Task, state: StateFile | None) -> int:
+    saved = state.load() if state is not None else None
+    if saved is None:
+        return 0
+    task.model.load_state_dict(saved["model"])
+    task.optimiser.load_state_dict(saved["optimiser"])
+    task.weights.update(saved["weights"])
+    return int(saved["epoch"])

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from socketlab.data.manifest import Manifest, UnknownName
+from socketlab.data.store import Store, prepare
+from socketlab.data.views import (
+    Evaluation,
+    ImagePairs,
+    Images,
+    TargetImages,
+    Views,
+    open_views,
+)
+
+
+@pytest.fixture
+def store(small: Any) -> Store:
+    return prepare(small.manifest, root=small.root, size=6, data_dir=small.data_dir)
+
+
+def views(store: Store, protocol: str = "held_out") -> Views:
+    return open_views(store, protocol=protocol, source="cam/rgb", target="cam/depth")
+
+
+def classes_of(store: Store, images: Images) -> list[str]:
+    return list(store.samples.set_index("id").loc[list(images.ids), "class"])
+
+
+def test_each_view_holds_its_split_and_its_domain(store: Store) -> None:
+    opened = views(store)
+    assert opened.source.images.ids == ("cam/rgb/00", "cam/rgb/01", "cam/rgb/03")
+    assert opened.source_evaluation.images.ids == ("cam/rgb/02", "cam/rgb/04")
+    assert opened.target.images.ids == ("cam/depth/00", "cam/depth/01", "cam/depth/03")
+    assert opened.evaluation.images.ids == ("cam/depth/02", "cam/depth/04")
+    assert opened.target_labels.images.ids == opened.target.images.ids
+    assert opened.source.domain == "cam/rgb" and opened.evaluation.domain == "cam/depth"
+    assert opened.target.images.format.modality == "depth"
+    for part in (opened.source, opened.target, opened.evaluation):
+        rows = store.samples.set_index("id").loc[list(part.images.ids), "row"].to_numpy()
+        expected = np.asarray(store.array(part.domain))[rows]
+        np.testing.assert_array_equal(part.images.raw.numpy(), expected)
+
+
+def test_labels_index_the_protocols_classes(store: Store) -> None:
+    opened = views(store)
+    assert opened.source.classes == ("sofa", "bed")
+    parts = (
+        opened.source,
+        opened.source_evaluation,
+        opened.evaluation,
+        opened.target_labels,
+    )
+    for part in parts:
+        assert part.labels.dtype == torch.int64
+        named = [part.classes[label] for label in part.labels.tolist()]
+        assert named == classes_of(store, part.images)
+    assert opened.source.labels.tolist() == [1, 1, 0]
+
+
+def test_pairs_are_partners(store: Store) -> None:
+    opened = views(store)
+    assert opened.pairs is not None and opened.evaluation_pairs is not None
+    assert opened.pairs.pair_ids == ("cam/05", "cam/06")  # both splits of the class gate
+    assert opened.evaluation_pairs.pair_ids == ("cam/02", "cam/04")
+    assert opened.target_pairs is not None
+    assert opened.target_pairs.target.ids == opened.target.images.ids
+    for pairs in (opened.pairs, opened.evaluation_pairs):
+        by_id = store.samples.set_index("id")["pair_id"]
+        assert tuple(by_id.loc[list(pairs.source.ids)]) == pairs.pair_ids
+        assert tuple(by_id.loc[list(pairs.target.ids)]) == pairs.pair_ids
+        assert len(pairs) == len(pairs.source) == len(pairs.target) == 2
+
+
+def test_unlabelled_types_cannot_show_a_label(store: Store) -> None:
+    opened = views(store)
+    labels = {"labels", "classes", "class", "class_name", "class_names", "samples"}
+    for view in (TargetImages, ImagePairs, Images):
+        assert is_dataclass(view)
+        assert not labels & {field.name for field in fields(view)}
+        assert not labels & set(dir(view))
+    assert "labels" in {field.name for field in fields(Evaluation)}  # the check can fail
+    shown = [*opened.target.images.ids]
+    assert opened.pairs is not None
+    shown += [*opened.pairs.pair_ids, *opened.pairs.source.ids, *opened.pairs.target.ids]
+    for text in shown:
+        assert not any(name in text for name in store.manifest.class_names)
+    with pytest.raises(AttributeError):
+        opened.target.labels = torch.zeros(3)  # type: ignore[attr-defined]
+
+
+def test_target_view_does_not_depend_on_target_labels(small: Any, tmp_path: Path) -> None:
+    def target(data_dir: Path) -> TargetImages:
+        store = prepare(small.manifest, root=small.root, size=6, data_dir=data_dir)
+        return views(store).target
+
+    before = target(tmp_path / "before")
+    # 00 (bed, train) and 03 (sofa, train) change their classes
+    for modality in ("rgb", "depth"):
+        small.file(f"bed/00_{modality}.png").rename(small.file(f"sofa/00_{modality}.png"))
+        small.file(f"sofa/03_{modality}.png").rename(small.file(f"bed/03_{modality}.png"))
+    lines = small.table()
+    swapped = {"00,bed,train": "00,sofa,train", "03,sofa,train": "03,bed,train"}
+    small.write_table([swapped.get(line, line) for line in lines])
+    after = target(tmp_path / "after")
+    assert before.images.ids == after.images.ids
+    assert torch.equal(before.images.raw.to(torch.int32), after.images.raw.to(torch.int32))
+
+
+def test_no_pairs_is_none(store: Store) -> None:
+    opened = views(store, "without_pairs")
+    assert opened.pairs is None
+    assert opened.target.images.ids == opened.evaluation.images.ids  # transductive
+
+
+def test_unknown_names_and_impossible_choices(store: Store) -> None:
+    with pytest.raises(UnknownName, match=r"protocol of data set 'small' 'heldout'.*held_out"):
+        views(store, "heldout")
+    with pytest.raises(UnknownName, match=r"'cam/nir'.*cam/depth, cam/rgb"):
+        open_views(store, protocol="held_out", source="cam/rgb", target="cam/nir")
+    with pytest.raises(ValueError, match=r"Source and target are both 'cam/rgb'"):
+        open_views(store, protocol="held_out", source="cam/rgb", target="cam/rgb")
+
+
+def test_an_empty_view_names_protocol_domain_and_splits(store: Store) -> None:
+    protocol = store.manifest.protocol("held_out").model_copy(
+        update={"task_relevant": ("gate",), "score_splits": ("none",)}
+    )
+    manifest = store.manifest.model_copy(update={"protocols": {"empty": protocol}})
+    broken = Store(manifest, store.folder, store.size, store.samples)
+    with pytest.raises(ValueError, match=r"'empty' of data set 'small' selects no image of cam/"):
+        views(broken, "empty")
+
+
+def test_images_know_their_length_and_move(store: Store) -> None:
+    images = views(store).target.images
+    assert len(images) == 3
+    moved = images.to("meta")
+    assert moved.raw.device.type == "meta" and moved.ids == images.ids
+    with pytest.raises(ValueError, match=r"3 images but 1 ids"):
+        Images(images.raw, images.format, ("one",))
+
+
+def test_pairs_across_sensors(scenes_manifest: Callable[..., Manifest], tmp_path: Path) -> None:
+    manifest = scenes_manifest()
+    store = prepare(manifest, root=None, size=8, data_dir=tmp_path)
+    opened = open_views(store, protocol="held_out", source="a/rgb", target="b/depth")
+    assert opened.pairs is not None
+    assert {name.split("/")[0] for name in opened.pairs.pair_ids} == {"b"}
+    assert len(opened.pairs) == 2
+    rules = manifest.protocol("held_out").model_copy(update={"pair_sensors": "all"})
+    changed = manifest.model_copy(update={"protocols": {"held_out": rules}})
+    every = Store(changed, store.folder, store.size, store.samples)
+    wide = open_views(every, protocol="held_out", source="a/rgb", target="b/depth")
+    assert wide.pairs is not None and len(wide.pairs) == 4
+    assert set(opened.pairs.pair_ids) < set(wide.pairs.pair_ids)
+    by_id = store.samples.set_index("id")["pair_id"]
+    for half in (wide.pairs.source, wide.pairs.target):
+        assert tuple(by_id.loc[list(half.ids)]) == wide.pairs.pair_ids

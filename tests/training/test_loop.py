@@ -1,0 +1,270 @@
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from socketlab.models.classifier import Classifier
+from socketlab.training.batches import derive
+from socketlab.training.inference import Score, score
+from socketlab.training.loop import CHECK_EVERY, Controls, NonFiniteLoss, Step, run_task
+from socketlab.training.state import StateFile
+
+MakeTask = Callable[..., Any]
+
+
+def evaluate(model: Classifier) -> Score:
+    logits = model.head.get_parameter("bias").detach().repeat(4, 1)
+    return score(logits, torch.tensor([0, 1, 2, 0]))
+
+
+def weights(task: Any) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in task.model.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def following(steps: Iterator[Step], kind: str) -> Step:
+    return next(step for step in steps if step.kind == kind)
+
+
+def test_kinds_and_counts(make_task: MakeTask) -> None:
+    task = make_task()
+    steps = list(run_task(task, evaluate=evaluate))
+    epoch = ["step", "step", "step", "epoch"]
+    assert [step.kind for step in steps] == ["start", *epoch, *epoch]
+    assert [step.step for step in steps] == [0, 1, 2, 3, 3, 4, 5, 6, 6]
+    assert [step.epoch for step in steps] == [0, 0, 0, 0, 1, 1, 1, 1, 2]
+    assert {(step.epochs, step.steps) for step in steps} == {(2, 6)}
+    for step in steps:
+        whole = step.kind in ("start", "epoch")
+        assert (step.evaluation is not None) == whole
+        assert bool(step.scores) == whole
+        assert bool(step.terms) == (step.kind != "start")
+    seconds = [step.seconds for step in steps]
+    assert seconds == sorted(seconds) and seconds[0] >= 0
+
+
+def test_the_order_of_what_a_task_is_asked(make_task: MakeTask) -> None:
+    task = make_task(epochs=2, steps=1)
+    for _ in run_task(task):
+        pass
+    first, second = (["losses 0", "second 0"], ["losses 1", "second 1"])
+    assert task.events == ["begin 0", *first, "settle", "begin 1", *second, "settle"]
+
+
+def test_without_an_epoch_there_is_a_start_and_nothing_is_trained(make_task: MakeTask) -> None:
+    task = make_task(epochs=0)
+    before = weights(task)
+    steps = list(run_task(task, evaluate=evaluate))
+    assert [step.kind for step in steps] == ["start"]
+    assert same(weights(task), before)
+
+
+def test_without_a_scorer_nothing_is_scored(make_task: MakeTask) -> None:
+    assert all(step.evaluation is None for step in run_task(make_task()))
+
+
+def test_steps_are_frozen(make_task: MakeTask) -> None:
+    step = next(run_task(make_task()))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        step.epoch = 3  # type: ignore[misc]
+
+
+def test_learning_rates_decay(make_task: MakeTask) -> None:
+    for step in run_task(make_task()):
+        done = max(step.step - 1, 0) / 6
+        decay = 1 / (1 + 10 * done) ** 0.75
+        assert step.learning_rates == pytest.approx(
+            {"backbone": 0.002 * decay, "bottleneck": 0.02 * decay}
+        )
+
+
+def test_terms_are_unweighted_and_an_epoch_has_their_means(make_task: MakeTask) -> None:
+    steps = list(run_task(make_task()))
+    for step in steps[1:4]:
+        assert set(step.terms) == {"first", "second", "total"}
+        total = float(step.terms["first"]) + 0.5 * float(step.terms["second"])
+        assert float(step.terms["total"]) == pytest.approx(total, rel=1e-6)
+        assert not any(value.requires_grad for value in step.terms.values())
+    for name, value in steps[4].terms.items():
+        mean = sum(float(step.terms[name]) for step in steps[1:4]) / 3
+        assert float(value) == pytest.approx(mean, rel=1e-6)
+
+
+def test_a_step_descends_the_weighted_sum(make_task: MakeTask) -> None:
+    """One step of plain gradient descent, done by hand."""
+    options = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    task, other = make_task(), make_task()
+    for group in task.optimiser.param_groups:
+        group.update(options)
+    following(run_task(task), "step")
+    next(run_task(other))  # train mode
+    torch.manual_seed(derive(other.seed, "epoch", 0))
+    terms = other.losses(0)
+    (terms["first"] + 0.5 * terms["second"]).backward()
+    bias, stem = "bottleneck.0.bias", "encoder.stages.0.weight"
+    for name, rate in ((bias, 0.02), (stem, 0.002)):
+        parameter = other.model.get_parameter(name)
+        expected = parameter - rate * parameter.grad
+        torch.testing.assert_close(task.model.get_parameter(name), expected)
+        assert not torch.equal(parameter, task.model.get_parameter(name))
+
+
+def test_pause_holds_the_counter_and_the_result(make_task: MakeTask) -> None:
+    undisturbed, task, controls = make_task(), make_task(), Controls()
+    for _ in run_task(undisturbed):
+        pass
+    steps = run_task(task, controls=controls)
+    following(steps, "step")
+    controls.pause()
+    assert controls.paused
+    held, before = [next(steps) for _ in range(4)], weights(task)
+    assert {(step.kind, step.step, step.epoch) for step in held} == {("paused", 1, 0)}
+    assert same(weights(task), before)
+    controls.resume()
+    rest = list(steps)
+    assert [step.step for step in rest] == [2, 3, 3, 4, 5, 6, 6]
+    assert same(weights(task), weights(undisturbed))
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_stop_ends_with_what_was_learnt(make_task: MakeTask, paused: bool) -> None:
+    task, controls = make_task(), Controls()
+    steps = run_task(task, controls=controls, evaluate=evaluate)
+    following(steps, "step")
+    following(steps, "step")
+    before = weights(task)
+    if paused:
+        controls.pause()
+        assert next(steps).kind == "paused"
+    controls.stop()
+    rest = list(steps)
+    assert [(step.kind, step.step, step.epoch) for step in rest] == [("stopped", 2, 0)]
+    assert rest[0].evaluation is not None and rest[0].scores
+    assert task.events[-1] == "settle"
+    assert same(weights(task), before)
+
+
+def test_a_changed_weight_takes_effect_at_the_next_step(make_task: MakeTask) -> None:
+    task, controls = make_task(), Controls()
+    steps = run_task(task, controls=controls)
+    following(steps, "step")
+    controls.weights = {"first": 5.0}
+    step = following(steps, "step")
+    total = 5 * float(step.terms["first"]) + 0.5 * float(step.terms["second"])
+    assert float(step.terms["total"]) == pytest.approx(total, rel=1e-6)
+    controls.weights = {"second": 0.0}
+    step = following(steps, "step")
+    assert set(step.terms) == {"first", "total"}
+    assert "second 2" not in task.events and "second 1" in task.events
+    epoch = following(steps, "epoch")
+    assert set(epoch.terms) == {"first", "second", "total"}
+
+
+def test_the_learning_rate_factor_takes_effect_at_the_next_step(make_task: MakeTask) -> None:
+    controls = Controls()
+    steps = run_task(make_task(), controls=controls)
+    following(steps, "step")
+    controls.learning_rate_factor = 0.25
+    found = following(steps, "step").learning_rates["bottleneck"]
+    assert found == pytest.approx(0.25 * 0.02 * (1 + 10 / 6) ** -0.75)
+
+
+def test_a_step_without_terms_changes_no_weight(make_task: MakeTask) -> None:
+    task = make_task()
+    task.losses = lambda step: {}
+    before = weights(task)
+    steps = list(run_task(task))
+    assert same(weights(task), before)
+    assert float(steps[-1].terms["total"]) == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_term_that_is_not_finite(make_task: MakeTask, tmp_path: Path, value: float) -> None:
+    task = make_task()
+    task.spoilt = {4: value}
+    state = StateFile(tmp_path / "state.pt", "fingerprint")
+    with pytest.raises(NonFiniteLoss) as caught:
+        for step in run_task(task, state=state):
+            if step.kind == "epoch":
+                good = weights(task)
+    message = str(caught.value)
+    assert f"Epoch 2, step 5: first = {value}" in message
+    assert "second" not in message.partition("The model")[0]
+    assert "after epoch 1" in message and "learning rate" in message
+    saved = state.load()
+    assert saved is not None and saved["epoch"] == 1
+    assert same(saved["model"], good)
+
+
+def test_a_term_that_is_not_finite_is_noticed_within_a_long_epoch(make_task: MakeTask) -> None:
+    task = make_task(epochs=1, steps=CHECK_EVERY + 5)
+    task.spoilt = {2: math.nan}
+    taken = 0
+    with pytest.raises(NonFiniteLoss, match="Epoch 1, step 3: first = nan"):
+        for step in run_task(task):
+            taken = step.step
+    assert taken == CHECK_EVERY - 1
+
+
+@pytest.mark.parametrize("ended", ["after the epoch was said", "within the next epoch"])
+@pytest.mark.parametrize("epochs_before", [1, 2])
+def test_a_resumed_training_is_the_uninterrupted_one(
+    make_task: MakeTask, tmp_path: Path, epochs_before: int, ended: str
+) -> None:
+    whole = make_task(epochs=3)
+    expected = list(run_task(whole, evaluate=evaluate))
+    state = StateFile(tmp_path / "state.pt", "fingerprint")
+    killed = run_task(make_task(epochs=3), state=state)
+    for _ in range(epochs_before):
+        following(killed, "epoch")
+    if ended == "within the next epoch":
+        next(killed)
+        next(killed)
+    killed.close()  # type: ignore[attr-defined]
+    saved = state.load()
+    done = saved["epoch"] if saved is not None else 0
+    assert done == epochs_before - (ended == "after the epoch was said")
+
+    torch.manual_seed(77)
+    resumed = make_task(epochs=3)
+    with torch.no_grad():
+        for parameter in resumed.model.parameters():
+            parameter.add_(1)
+        if saved is None:
+            resumed = make_task(epochs=3)
+    steps = list(run_task(resumed, evaluate=evaluate, state=state))
+    rest = expected[1 + 4 * done :] if done else expected
+    assert [(s.kind, s.epoch, s.step) for s in steps] == [(s.kind, s.epoch, s.step) for s in rest]
+    for found, wanted in zip(steps, rest, strict=True):
+        assert {k: float(v) for k, v in found.terms.items()} == {
+            k: float(v) for k, v in wanted.terms.items()
+        }
+        assert found.scores == wanted.scores and found.learning_rates == wanted.learning_rates
+    assert same(weights(resumed), weights(whole))
+
+
+def test_a_finished_training_has_nothing_to_do(make_task: MakeTask, tmp_path: Path) -> None:
+    state, whole, again = StateFile(tmp_path / "state.pt", "f"), make_task(), make_task()
+    for _ in run_task(whole, state=state):
+        pass
+    assert list(run_task(again, state=state)) == []
+    assert same(weights(again), weights(whole))
+
+
+def test_changed_weights_are_kept_in_the_state(make_task: MakeTask, tmp_path: Path) -> None:
+    state, controls = StateFile(tmp_path / "state.pt", "f"), Controls()
+    controls.weights = {"first": 3.0}
+    steps = run_task(make_task(), controls=controls, state=state)
+    following(steps, "epoch")
+    next(steps)
+    resumed = make_task()
+    following(run_task(resumed, state=state), "step")
+    assert resumed.weights == {"first": 3.0, "second": 0.5}

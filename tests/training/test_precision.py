@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from socketlab.training.precision import choose_precision
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a CPU alone, without bfloat16."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    _native_bfloat16(monkeypatch, False)
+
+
+def _native_bfloat16(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: there)
+
+
+def test_the_cpu_where_there_is_nothing_else() -> None:
+    found = choose_precision()
+    assert (found.device.type, found.dtype) == ("cpu", torch.float32)
+    assert "no CUDA device is there" in found.reason
+    assert "does not multiply bfloat16 natively" in found.reason
+    assert found.name == "cpu"
+    assert str(found) == f"cpu, float32: {found.reason}"
+
+
+def test_bfloat16_where_the_cpu_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _native_bfloat16(monkeypatch, True)
+    found = choose_precision("cpu")
+    assert found.dtype == torch.bfloat16
+    assert "cpu was asked for" in found.reason
+    assert "it multiplies bfloat16 natively" in found.reason
+    with found.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_number_format_that_was_asked_for(dtype: str) -> None:
+    found = choose_precision("cpu", dtype)  # type: ignore[arg-type]
+    assert found.dtype == getattr(torch, dtype)
+    assert f"{dtype} was asked for" in found.reason
+    with found.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == found.dtype
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    found = choose_precision()
+    assert found.device.type == "cuda"
+    assert found.dtype == (torch.bfloat16 if native else torch.float32)
+    assert "a CUDA device is there" in found.reason
+    assert str(found).startswith("cuda (NVIDIA H200), ")
+    assert choose_precision("cpu").device.type == "cpu"
+
+
+def test_mps_is_not_chosen_by_itself_and_comes_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_precision().device.type == "cpu"
+    found = choose_precision("mps")
+    assert (found.device.type, found.dtype) == ("mps", torch.float32)
+    assert "BatchNorm statistics differ" in found.reason
+
+
+def test_a_device_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"'cuda' is not on this machine. It has: cpu\."):
+        choose_precision("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match="It has: cpu, mps"):
+        choose_precision("cuda")
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match=r"Unknown device 'tpu'. Known: auto, cpu, cuda, mps"):
+        choose_precision("tpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Unknown dtype 'float16'. Known: auto, float32, bfl"):
+        choose_precision("cpu", "float16")  # type: ignore[arg-type]

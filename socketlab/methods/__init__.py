@@ -46,7 +46,8 @@ def method_class(name: str) -> "type[Transfer]":
 
 def methods_without_pairs() -> list[str]:
     """Names of the methods that learn nothing from TI pairs."""
-    return [name for name in REGISTRY if not method_class(name).needs_pairs]
+    classes = {name: method_class(name) for name in REGISTRY}
+    return [n for n, c in classes.items() if not c.needs_pairs and not c.upper_reference]
 
 
 def build_method(

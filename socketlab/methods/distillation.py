@@ -8,7 +8,7 @@ from torch import Tensor
 
 from socketlab.methods.base import Options, Transfer
 from socketlab.objectives import PairReduction, feature_distance
-from socketlab.training.batches import centre_window, take
+from socketlab.training.batches import centre_window, shuffled_batch, take
 from socketlab.training.statistics import held_running_statistics, reestimate_statistics
 
 
@@ -51,10 +51,14 @@ class Distillation(PairTransfer):
 
     def settle(self) -> None:
         """No TR image went through the student, so its statistics are estimated here."""
-        size, count = self.target.raw.shape[1], self.batch_size
-        whole = torch.arange(len(self.target) // count * count).view(-1, count)
-        window = centre_window(count, size, self.crop)
-        batches = (take(self.target, index, window, self.encoding) for index in whole)
+        size, batch, count = self.target.raw.shape[1], self.batch_size, len(self.target)
+        window = centre_window(batch, size, self.crop)
+        # Mixed batches: images that lie side by side look alike, and vary too little.
+        order = (
+            shuffled_batch(count, batch, self.seed, "settle", position)
+            for position in range(-(-count // batch))
+        )
+        batches = (take(self.target, index, window, self.encoding) for index in order)
         with self.precision.autocast():
             reestimate_statistics(self.student, batches)
 

@@ -30,7 +30,16 @@ class OracleLabels(Transfer):
 
     def __init__(self, options: OracleLabelsOptions, *, labels: Evaluation, **about: Any) -> None:
         super().__init__(options, **about)
+        self.ids = labels.images.ids
         self.labels = labels.labels.to(self.precision.device)
+
+    def prepare(self) -> None:
+        """Labels and images must belong together."""
+        if self.ids != self.target.ids:
+            raise ValueError(
+                f"{self.name!r} was given the labels of other images than those it adapts on. "
+                "Give it the labels of the same view."
+            )
 
     def term_weights(self) -> dict[str, float]:
         """Weight of the one term."""

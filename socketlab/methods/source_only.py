@@ -1,6 +1,6 @@
 """source_only: C(F_s(x)), nothing adapted; the row beside every other result."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from socketlab.methods.base import Options, Transfer
 class SourceOnlyOptions(Options):
     """Nothing is trained, so there is nothing to choose."""
 
-    epochs: int = 0
+    epochs: Literal[0] = 0
 
 
 class SourceOnly(Transfer):
@@ -18,10 +18,6 @@ class SourceOnly(Transfer):
 
     name = "source_only"
     options_model: ClassVar[type[Options]] = SourceOnlyOptions
-
-    def __init__(self, options: Options, **about: Any) -> None:
-        super().__init__(options, **about)
-        self.epochs = 0
 
     def term_weights(self) -> dict[str, float]:
         """No terms."""

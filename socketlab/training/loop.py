@@ -164,6 +164,7 @@ def run_task(
             record.add(step, terms)
             yield report("step", epoch, step + 1, terms=terms)
         means = record.means()
+        _check_weights(task, epoch)
         task.settle()
         yield report(
             "epoch",
@@ -182,6 +183,11 @@ def _take_step(task: Task, controls: Controls, step: int, progress: float) -> di
     decay = (1 + 10 * progress) ** -0.75 * controls.learning_rate_factor
     for group in task.optimiser.param_groups:
         group["lr"] = group["base"] * decay
+    unknown = controls.weights.keys() - task.weights.keys()
+    if unknown:
+        raise ValueError(
+            f"There is no loss term {sorted(unknown)[0]!r}. Known: {', '.join(task.weights)}."
+        )
     task.weights.update(controls.weights)
     with task.precision.autocast():
         terms = task.losses(step)
@@ -232,6 +238,16 @@ class _TermRecord:
                     f"{self.epoch} is the last good one. Lower the learning rate or the weight of "
                     "that term, or use dtype: float32."
                 )
+
+
+def _check_weights(task: Task, epoch: int) -> None:
+    """A last step can spoil the weights though its own loss was finite."""
+    finite = [parameter.isfinite().all() for parameter in task.model.parameters()]
+    if not torch.stack(finite).all():
+        raise NonFiniteLoss(
+            f"Epoch {epoch + 1}: weights of the model became NaN or infinite in its last step. The "
+            f"model after epoch {epoch} is the last good one. Lower the learning rate."
+        )
 
 
 def _score(evaluate: Scorer | None, model: Classifier) -> Score | None:

@@ -136,6 +136,8 @@ def begin(source_model: Classifier) -> Callable[..., Training]:
         **options: Any,
     ) -> Training:
         given = {"epochs": 2, "batch_size": 4} | options
+        if name == "source_only":  # trains nothing, and refuses to be told otherwise
+            given["epochs"] = 0
         about = {"crop": 14, "seed": seed, "precision": PRECISION}
         method = build_method(name, given, views.target_labels, **about)
         evaluate = scorer(views.evaluation, 14, PRECISION)

@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from socketlab.data.views import Views
 from socketlab.models.classifier import Classifier
+from socketlab.training.batches import shuffled_batch
 from socketlab.training.loop import Controls
 
 Begin = Callable[..., Any]
@@ -18,15 +20,17 @@ def norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
-def target_statistics(model: Classifier, images: Tensor, batch: int) -> list[tuple[Tensor, Tensor]]:
-    """Mean over whole batches of mean and unbiased variance of every normalisation's input."""
+def target_statistics(
+    model: Classifier, images: Tensor, batch: int, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Mean over mixed batches of mean and unbiased variance of every normalisation's input."""
     network = copy.deepcopy(model).train()
     seen: list[list[Tensor]] = [[] for _ in norms(network)]
     for place, layer in enumerate(norms(network)):
         layer.register_forward_pre_hook(lambda _, args, place=place: seen[place].append(args[0]))
     with torch.no_grad():
-        for start in range(0, len(images) // batch * batch, batch):
-            network(images[start : start + batch])
+        for position in range(math.ceil(len(images) / batch)):
+            network(images[shuffled_batch(len(images), batch, seed, "settle", position)])
     found = []
     for inputs in seen:
         channels = [x.transpose(0, 1).flatten(1) for x in inputs]
@@ -53,7 +57,7 @@ def test_the_statistics_after_an_epoch_are_those_of_the_target_images(
         controls.stop()
         training.until("stopped")
     model = training.method.model
-    expected = target_statistics(model, centre_crops(views), batch_size)
+    expected = target_statistics(model, centre_crops(views), batch_size, training.method.seed)
     for layer, (mean, variance) in zip(norms(model), expected, strict=True):
         torch.testing.assert_close(layer.running_mean, mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(layer.running_var, variance, rtol=1e-4, atol=1e-5)

@@ -75,6 +75,9 @@ class PairedFoldersLayout(_Part):
         return patterns
 
 
+NOT_STATED = "not stated"
+"""What a manifest of one's own camera may leave out."""
+
 Layout = Annotated[ScenesLayout | PairedFoldersLayout, Field(discriminator="kind")]
 
 
@@ -135,11 +138,11 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-    title: str
-    citation: str
-    licence: str
-    terms: str
-    homepage: str
+    title: str = NOT_STATED
+    citation: str = NOT_STATED
+    licence: str = NOT_STATED
+    terms: str = NOT_STATED
+    homepage: str = NOT_STATED
     archives: list[Archive] = []
     layout: Layout
     domains: Annotated[dict[str, Domain], Field(min_length=1)]

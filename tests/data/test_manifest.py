@@ -154,11 +154,18 @@ def test_a_missing_key_and_a_wrong_domain_name(small: Any) -> None:
     small.raw["domains"]["depth"] = domain
     with pytest.raises(ManifestError, match=r"small\.yaml: domains: 'depth' must be named"):
         _ = small.manifest
-    del small.raw["title"], small.raw["homepage"]
+    del small.raw["layout"], small.raw["expected"]
     with pytest.raises(ManifestError) as caught:
         _ = small.manifest
-    assert "small.yaml: title: Field required" in str(caught.value)
-    assert "small.yaml: homepage: Field required" in str(caught.value)
+    assert "small.yaml: layout: Field required" in str(caught.value)
+    assert "small.yaml: expected: Field required" in str(caught.value)
+
+
+def test_every_shipped_manifest_says_where_it_comes_from() -> None:
+    for name in known_manifests():
+        manifest = load_manifest(name)
+        for key in ("title", "citation", "licence", "terms", "homepage"):
+            assert getattr(manifest, key) != "not stated", f"{name}: {key}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""The README's recipe for one's own camera, done as it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from socketlab.data.manifest import load_manifest
+from socketlab.data.store import prepare
+from socketlab.data.views import open_views
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_manifest_of_ones_own_camera_works(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(name: my_camera.*?)```", README.read_text(), re.DOTALL)
+    assert len(text.splitlines()) <= 10
+    file = tmp_path / "my_camera.yaml"
+    file.write_text(text)
+    manifest = load_manifest(file)
+    random = np.random.default_rng(0)
+    for name, count in (("mug", 8), ("lamp", 8), ("chair", 6)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for number in range(count):
+            rgb = random.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            Image.fromarray(rgb).save(tmp_path / "raw" / name / f"{number:04}_rgb.jpg")
+            depth = random.integers(0, 7000, (48, 64), dtype=np.uint16)
+            Image.fromarray(depth).save(tmp_path / "raw" / name / f"{number:04}_depth.png")
+    data = tmp_path / "data"
+    store = prepare(manifest, root=tmp_path / "raw", size=32, data_dir=data)
+    views = open_views(store, protocol="transductive", source="cam/rgb", target="cam/depth")
+    assert len(views.source.images) == len(views.target.images) == 16
+    assert views.pairs is not None and len(views.pairs) == 6
+    assert views.evaluation.classes == ("mug", "lamp")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -22,7 +22,11 @@ from socketlab.training.state import StateFile
 
 
 class SourceOptions(SgdOptions):
-    """How the source model is made (defaults: SOCKET's released program)."""
+    """How the source model is made.
+
+    Defaults with pretrained weights: SOCKET's released program. A network that starts from nothing
+    (weights: none) gets learning_rate 0.05 and backbone_factor 1 unless told otherwise.
+    """
 
     backbone: str = "resnet_small"
     weights: str = Field("none", description="none, imagenet, or a safetensors file")
@@ -31,6 +35,13 @@ class SourceOptions(SgdOptions):
     epochs: int = Field(20, ge=1)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     validation: float = Field(0.1, gt=0, lt=1, description="share kept out, to watch")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_from_nothing(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("weights", "none") != "none":
+            return given
+        return {"learning_rate": 0.05, "backbone_factor": 1.0} | given
 
 
 def check_source_options(options: dict[str, Any]) -> SourceOptions:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from socketlab.data import describe, known_manifests, load_manifest
 
@@ -33,7 +34,8 @@ def main() -> None:
 
 def fail(message: str) -> NoReturn:
     """Print an error and exit with status 1."""
-    Console(stderr=True).print(f"[bold red]Error:[/] {message}", highlight=False, soft_wrap=True)
+    text = Text.assemble(("Error:", "bold red"), " ", message)  # brackets in it are no markup
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
     raise SystemExit(1)
 
 

@@ -15,6 +15,7 @@ from socketlab.methods.source import Source, check_source_options
 from socketlab.models.checkpoint import CheckpointError, load_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.runs.keeping import (
+    has_model,
     is_kept,
     keep_model,
     keep_result,
@@ -168,7 +169,8 @@ class Experiment:
             found = scorer(views.source_evaluation, crop, self.precision)(trainer.model)
             row = Trip("source", self.parameters.source, self.parameters.protocol, seed, {})
             options = self.source_options.model_dump(mode="json")
-            keep_model(self.run, trainer.model, row, self.parameters, found, options, stage)
+            about = (self.parameters, found, options, stage, fingerprint)
+            keep_model(self.run, trainer.model, row, *about)
             keep_result(self.run, row, self.parameters, found, stage)
         if part.status == "done":
             state.remove()
@@ -181,7 +183,7 @@ class Experiment:
         """
         seed = self.parameters.seed if seed is None else seed
         stage = self.source_stage(seed)
-        if not is_kept(self.run, stage, self._source_fingerprint(seed)):
+        if not has_model(self.run, stage, self._source_fingerprint(seed)):
             raise CheckpointError(
                 f"Run {self.parameters.run!r} has no source model {stage!r} with these "
                 "parameters. Run 02_train_source with the same parameters first."
@@ -230,17 +232,18 @@ class Experiment:
             score = evaluate(method.model)
             if trip.method != "source_only":  # its model is the source model, which is kept
                 options = method.options.model_dump(mode="json")
-                keep_model(self.run, method.model, trip, self.parameters, score, options, stage)
+                about = (self.parameters, score, options, stage, fingerprint)
+                keep_model(self.run, method.model, trip, *about)
             keep_result(self.run, trip, self.parameters, score, stage)
         if part.status == "done":
             state.remove()
 
     def target_model(self, trip: Trip) -> Classifier | None:
         """The target model of a transfer, or None where it has not been made."""
-        if not self._is_made(trip):
-            return None
         if trip.method == "source_only":
             return self.source_model(trip.seed)
+        if not has_model(self.run, trip.stage, self._fingerprint(trip)):
+            return None
         return load_classifier(model_file(self.run, trip.stage))[0].to(self.precision.device)
 
     def _is_made(self, trip: Trip) -> bool:

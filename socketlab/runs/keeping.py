@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from socketlab.models.checkpoint import describe_classifier, save_classifier
+from socketlab.models.checkpoint import (
+    CheckpointError,
+    describe_classifier,
+    load_card,
+    save_classifier,
+)
 from socketlab.models.classifier import Classifier
 from socketlab.runs.parameters import Parameters
 from socketlab.runs.record import Part, Record, Result, Run
@@ -24,9 +29,21 @@ def state_file(run: Run, stage: str, fingerprint: str) -> StateFile:
     return StateFile(run.folder / "state" / f"{stage}-{fingerprint}.pt", fingerprint)
 
 
+def has_model(run: Run, stage: str, fingerprint: str) -> bool:
+    """Whether a model of a stage is kept that was made with this configuration.
+
+    Also one of a training that was stopped by hand: what was learnt is kept.
+    """
+    try:
+        card = load_card(model_file(run, stage))
+    except CheckpointError:
+        return False
+    return card.configuration.get("fingerprint") == fingerprint
+
+
 def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
     """Whether a stage ended well with this configuration, and its model is there."""
-    return run.is_done(stage, fingerprint) and model_file(run, stage).is_file()
+    return run.is_done(stage, fingerprint) and has_model(run, stage, fingerprint)
 
 
 def recorded(run: Run, stage: str, steps: Iterator[Step], part: Part) -> Iterator[Step]:
@@ -53,6 +70,7 @@ def keep_model(
     score: Score,
     options: dict[str, Any],
     stage: str,
+    fingerprint: str,
 ) -> None:
     """Keep a model with the card that says what it is and how it scored."""
     card = describe_classifier(
@@ -68,6 +86,7 @@ def keep_model(
             "seed": trip.seed,
             "encoding": parameters.encoding,
             "options": options,
+            "fingerprint": fingerprint,
         },
         scores={"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy},
     )

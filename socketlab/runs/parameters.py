@@ -244,6 +244,13 @@ def _sentence(model: type[Parameters], found: dict[str, Any]) -> str:
     return f"{model.notebook}: {where} = {found['input']!r}: {message}."
 
 
-def read_yaml(text: str) -> Any:
-    """Plain YAML values: 3, true, [a, b], {x: 1}, text. Nothing in it can run code."""
-    return yaml.safe_load(text)
+def read_yaml(text: str, where: str) -> Any:
+    """Plain YAML values: 3, true, [a, b], {x: 1}, text. Nothing in it can run code.
+
+    Raises:
+        ParameterError: naming `where` the text is from, if it is anything else.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{where} is not plain YAML: {error}") from error

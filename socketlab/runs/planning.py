@@ -46,7 +46,7 @@ def read_parameter_file(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ParameterError(f"Parameter file {str(path)!r} does not exist.")
-    values = read_yaml(path.read_text())
+    values = read_yaml(path.read_text(), repr(str(path)))
     if not isinstance(values, dict):
         raise ParameterError(f"{str(path)!r} must hold a mapping of parameters, found {values!r}.")
     return values
@@ -66,7 +66,10 @@ def plan(
         ParameterError: naming what is wrong and what is known.
     """
     values = {key: value for key, value in shared.items() if key != "steps"}
-    steps = [_as_step(step) for step in shared.get("steps", list(NOTEBOOKS))]
+    listed = shared.get("steps", list(NOTEBOOKS))
+    if not isinstance(listed, list):
+        raise ParameterError(f"`steps` must be a list of notebooks, found {listed!r}.")
+    steps = [_as_step(step) for step in listed]
     if notebooks:
         names = [notebook_name(name) for name in notebooks]
         chosen = [step for name in names for step in steps if step["notebook"] == name]
@@ -147,9 +150,13 @@ def cell_defaults(notebook: str) -> dict[str, Any]:
 
 
 def parse_given(pairs: Sequence[str]) -> dict[str, Any]:
-    """`NAME=VALUE` words, each value read as plain YAML."""
+    """`NAME=VALUE` words, each value read as plain YAML.
+
+    Raises:
+        ParameterError: naming a parameter whose value is none.
+    """
     split = [pair.partition("=") for pair in pairs]
-    return {name: read_yaml(value) for name, _, value in split}
+    return {name: read_yaml(value, f"Parameter {name!r}") for name, _, value in split}
 
 
 def parameter_file(path: str | None) -> dict[str, Any]:

@@ -36,22 +36,28 @@ class Board:
         )
         self._text = ipywidgets.HTML(f"<b>{html.escape(title)}</b>: starting")
         self._curves = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
-        self._pause = ipywidgets.ToggleButton(
-            description="Pause", icon="pause", tooltip="Hold still after this step"
+        # A plain button: the state of a ToggleButton is held back by the front end until it has
+        # heard that the kernel is idle, which it is not while the cell runs.
+        self._pause = ipywidgets.Button(
+            description="Pause", icon="pause", tooltip="Hold still after this step, or go on"
         )
         self._stop = ipywidgets.Button(
             description="Stop and keep",
             icon="stop",
             tooltip="End after this step and keep what was learnt",
         )
-        self._pause.observe(self._paused, names="value")
+        self._pause.on_click(self._paused)
         self._stop.on_click(self._stopped)
         row = ipywidgets.HBox([self._progress, self._pause, self._stop])
         display(ipywidgets.VBox([self._text, row, self._curves]))  # type: ignore[no-untyped-call]
 
-    def _paused(self, change: Mapping[str, object]) -> None:
-        (self._controls.pause if change["new"] else self._controls.resume)()
-        self._pause.description = "Go on" if change["new"] else "Pause"
+    def _paused(self, _: ipywidgets.Button) -> None:
+        if self._controls.paused:
+            self._controls.resume()
+        else:
+            self._controls.pause()
+        self._pause.description = "Go on" if self._controls.paused else "Pause"
+        self._pause.icon = "play" if self._controls.paused else "pause"
 
     def _stopped(self, _: ipywidgets.Button) -> None:
         self._controls.stop()

@@ -1,0 +1,38 @@
+"""The built-in data set with few images per class, prepared once for all tests that train."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+# Before any numerical library is loaded, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest like that of `scenes`, but with 6 + 4 TR images and 4 TI images per class."""
+    raw = yaml.safe_load((ROOT / "data_manifests" / "scenes.yaml").read_text())
+    roles = {"task_relevant": {"train": 6, "test": 4}, "task_irrelevant": {"train": 4}}
+    raw["layout"]["counts"] = roles
+    counts = {name: roles[role] for role in roles for name in raw["classes"][role]}
+    raw["expected"] = dict.fromkeys(raw["domains"], counts)
+    path = tmp_path_factory.mktemp("manifest") / "tiny_scenes.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny data set is prepared, by whoever needs it first."""
+    return tmp_path_factory.mktemp("data")

@@ -129,7 +129,7 @@ class Run:
         """
         try:
             return Record.model_validate_json(self._file.read_text())
-        except (ValidationError, FileNotFoundError) as error:
+        except (ValidationError, UnicodeDecodeError, FileNotFoundError) as error:
             raise RunError(
                 f"{self._file} is no record of a run ({error}). Use another run name."
             ) from error
@@ -174,7 +174,12 @@ class Run:
             self._set_stage(name, part)
 
     def _set_stage(self, name: str, part: Part) -> None:
-        self.change(lambda record: record.stages.__setitem__(name, part))
+        def change(record: Record) -> None:
+            record.stages[name] = part
+            if part.status in ("failed", "stopped"):
+                record.status, record.reason = part.status, part.reason
+
+        self.change(change)
 
     def is_done(self, stage: str, fingerprint: str = "") -> bool:
         """Whether a stage ended well, with this configuration."""

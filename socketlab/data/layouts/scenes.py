@@ -18,7 +18,7 @@ CHUNKS_AT_ONCE = 64
 VERSION = hashlib.sha256(
     b"".join(
         (Path(__file__).parents[1] / name).read_bytes()
-        for name in ("scenes.py", "raymarch.py", "shapes.py")
+        for name in ("scenes.py", "rooms.py", "frames.py", "raymarch.py", "shapes.py")
     )
 ).hexdigest()[:12]
 """The renderer's own text: another renderer draws other scenes, so its stores are other stores."""

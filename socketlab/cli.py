@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from socketlab.data import describe, known_manifests, load_manifest
@@ -42,7 +42,7 @@ def fail(message: str) -> NoReturn:
 @data_app.command("list")
 def data_list() -> None:
     """The data sets that have a manifest."""
-    table = Table("name", "domains", "classes (TR + TI)", "images", "title")
+    table = Table(Column("name", no_wrap=True), "domains", "classes (TR + TI)", "images", "title")
     for name in known_manifests():
         manifest = load_manifest(name)
         classes = manifest.classes
@@ -76,7 +76,9 @@ def data_info(name: Annotated[str, typer.Argument(help="name or path of a manife
 def data_prepare(
     name: Annotated[str, typer.Argument(help="name or path of a manifest")],
     root: Annotated[Path | None, typer.Option(help="folder of the raw images")] = None,
-    size: Annotated[int, typer.Option(min=8, max=1024, help="pixels, square")] = 64,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="pixels, square; default: the manifest's")
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="where prepared images are kept")] = Path("data"),
 ) -> None:
     """Decode (or render) every image once into memory-mapped arrays."""
@@ -93,7 +95,8 @@ def data_prepare(
         def say(line: str) -> None:
             progress.console.print(line, highlight=False, soft_wrap=True)
 
-        prepare(manifest, root=root, size=size, data_dir=data_dir, say=say, progress=show)
+        pixels = size or manifest.layout.size
+        prepare(manifest, root=root, size=pixels, data_dir=data_dir, say=say, progress=show)
 
 
 @app.command()

@@ -1,16 +1,29 @@
-"""The built-in data set with few images per class, prepared once for all tests that train."""
+"""One thread, and the built-in data with few images per class, prepared once for all tests."""
 
 import os
-from pathlib import Path
-
-import pytest
-import yaml
 
 # Before any numerical library is loaded, here and in the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The same sums in the same order on every machine, and a seed to begin with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

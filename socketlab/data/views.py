@@ -40,16 +40,18 @@ class Images:
 
 
 @dataclass(frozen=True)
-class SourceImages:
-    """Labelled TR images of the source domain, for training the source model alone.
-
-    `labels`: int64 [N], indices into `classes`.
-    """
-
+class _Labelled:
     images: Images
     labels: Tensor
     classes: tuple[str, ...]
     domain: str
+
+
+class SourceImages(_Labelled):
+    """Labelled TR images of the source domain, for training the source model alone.
+
+    `labels`: int64 [N], indices into `classes`.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,11 @@ class ImagePairs:
         return len(self.pair_ids)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(_Labelled):
     """Labelled images to score on; only the loop's scoring hook and reference rows hold them.
 
     `labels`: int64 [N], indices into `classes`.
     """
-
-    images: Images
-    labels: Tensor
-    classes: tuple[str, ...]
-    domain: str
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,7 @@ def call(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         (["data", "list"], ["data", "list"]),
     ],
 )
-def test_a_parameters_name_and_value_become_one_word(
-    written: list[str], joined: list[str]
-) -> None:
+def test_a_parameters_name_and_value_become_one_word(written: list[str], joined: list[str]) -> None:
     assert cli.join_parameters(written) == joined
 
 

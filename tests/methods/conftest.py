@@ -1,4 +1,4 @@
-"""One thread, a small experiment of random images, and any registered method trained on it."""
+"""A small experiment of random images, and any registered method trained on it."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -20,16 +20,6 @@ from socketlab.training.state import StateFile
 
 CLASSES = ("bed", "desk", "sofa")
 PRECISION = Precision(torch.device("cpu"), torch.float32, "a test")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same sums in the same order on every machine, and a seed to begin with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def _images(kind: str, count: int, seed: int) -> Images:

@@ -1,6 +1,6 @@
-"""One thread, and a classifier small enough to be built many times."""
+"""A classifier small enough to be built many times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,16 +8,6 @@ import torch
 from socketlab.models.classifier import Classifier
 
 CLASSES = ("bed", "desk", "sofa")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same sums in the same order on every machine, and a seed to begin with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -297,9 +297,7 @@ def test_a_loss_that_is_not_a_number_stops_and_says_where(with_source: Make) -> 
     assert set(metrics(experiment)["epoch"]) == {0}
 
 
-def test_options_that_no_method_has_stop_before_the_run_is_made(
-    make: Make, tmp_path: Path
-) -> None:
+def test_options_that_no_method_has_stop_before_the_run_is_made(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"epoch = 3 .*pair_weight"):
         make(options={"socket": {"epoch": 3}})
     with pytest.raises(ValueError, match=r"epoch = 3 .*label_smoothing"):

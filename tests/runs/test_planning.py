@@ -139,9 +139,7 @@ def test_values_on_the_command_line_are_plain_yaml() -> None:
 @pytest.mark.parametrize(
     "value", ["!!python/object/apply:os.system ['touch RAN']", "!!python/name:os.system"]
 )
-def test_yaml_cannot_run_code(
-    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_yaml_cannot_run_code(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "hostile.yaml"
     file.write_text(f"seed: {value}\n")

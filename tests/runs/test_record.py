@@ -115,9 +115,7 @@ def test_a_stage_is_running_and_then_done(run: Run) -> None:
         (NonFiniteLoss("Epoch 2, step 7: pairs = nan."), "stopped", "step 7: pairs = nan"),
     ],
 )
-def test_a_stage_says_how_it_ended(
-    run: Run, error: BaseException, ended: str, reason: str
-) -> None:
+def test_a_stage_says_how_it_ended(run: Run, error: BaseException, ended: str, reason: str) -> None:
     with pytest.raises(type(error)), run.stage("work", "abc"):
         raise error
     found, why = status(run, "work")

@@ -1,6 +1,6 @@
-"""One thread, small random images of every modality, and a training of a few steps."""
+"""Small random images of every modality, and a training of a few steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -21,16 +21,6 @@ FORMATS = {
     "nir": PixelFormat("nir", 0, 255, None),
     "deep_nir": PixelFormat("nir", 0, 65535, None),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same sums in the same order on every machine, and a seed to begin with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

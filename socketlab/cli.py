@@ -143,7 +143,8 @@ def summary(folder: Path) -> None:
     from socketlab.runs.record import Run
 
     record = Run(folder).read()
-    table = Table("method", "domain", "protocol", "seed", "accuracy", "balanced accuracy", "n")
+    columns = (Column(name, no_wrap=True) for name in ("method", "domain", "protocol"))
+    table = Table(*columns, "seed", "accuracy", "balanced accuracy", "n")
     for row in record.results:
         scores = f"{row.accuracy:.1%}", f"{row.balanced_accuracy:.1%}"
         table.add_row(row.method, row.target, row.protocol, str(row.seed), *scores, str(row.n))

@@ -24,6 +24,7 @@ from socketlab.runs.keeping import (
     state_file,
 )
 from socketlab.runs.parameters import (
+    Compare,
     Parameters,
     WithMethods,
     at_home,
@@ -66,7 +67,9 @@ class Experiment:
     def _announce(self, record: Record) -> None:
         record.status, record.reason = "running", ""
         record.configuration[self.part] = self.parameters.model_dump(mode="json")
-        record.seeds = sorted({*record.seeds, self.parameters.seed})
+        given = self.parameters
+        seeds = given.seeds if isinstance(given, Compare) else [given.seed]
+        record.seeds = sorted({*record.seeds, *seeds})
         record.device = {
             "name": self.precision.name,
             "kind": self.precision.device.type,

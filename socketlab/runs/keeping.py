@@ -38,7 +38,8 @@ def has_model(run: Run, stage: str, fingerprint: str) -> bool:
         card = load_card(model_file(run, stage))
     except CheckpointError:
         return False
-    return card.configuration.get("fingerprint") == fingerprint
+    same = card.configuration.get("fingerprint") == fingerprint
+    return same and model_file(run, stage).is_file()
 
 
 def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
@@ -49,9 +50,11 @@ def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
 def recorded(run: Run, stage: str, steps: Iterator[Step], part: Part) -> Iterator[Step]:
     """Hand steps on, and write down the numbers of every epoch before the next one begins."""
     for step in steps:
-        if step.kind in ("start", "epoch", "stopped"):
+        if step.kind in ("start", "epoch"):
             run.add_metrics(stage, step.epoch, step.step, step_values(step))
         if step.kind == "stopped":
+            # Under the epoch that was broken off: a resume replaces it, and none before it.
+            run.add_metrics(stage, step.epoch + 1, step.step, step_values(step))
             reason = f"stopped by hand at step {step.step} of {step.steps}"
             part.status, part.reason = "stopped", reason
             run.change(lambda record: _stop(record, reason))  # noqa: B023 - called at once

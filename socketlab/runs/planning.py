@@ -69,13 +69,15 @@ def plan(
     listed = shared.get("steps", list(NOTEBOOKS))
     if not isinstance(listed, list):
         raise ParameterError(f"`steps` must be a list of notebooks, found {listed!r}.")
-    steps = [_as_step(step) for step in listed]
+    steps = in_file = [_as_step(step) for step in listed]
     if notebooks:
         names = [notebook_name(name) for name in notebooks]
         chosen = [step for name in names for step in steps if step["notebook"] == name]
         missing = [name for name in names if name not in {s["notebook"] for s in chosen}]
         steps = chosen + [{"notebook": name} for name in missing]
-    _check_known({*values, *(name.split(".")[0] for name in given)}, steps)
+    # One step of a file may be run alone, though the file has values for others.
+    _check_known(set(values), [*steps, *in_file])
+    _check_known({name.split(".")[0] for name in given}, steps)
     found: list[Planned] = []
     for step in steps:
         own = {key: value for key, value in step.items() if key != "notebook"}

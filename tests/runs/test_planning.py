@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from socketlab.runs.parameters import NOTEBOOKS, ParameterError, TransferParameters, validate
 from socketlab.runs.planning import (
@@ -90,6 +89,16 @@ def test_a_parameter_of_one_notebook_goes_to_that_one_alone() -> None:
     assert first.parameters.model_dump()["examples"] == 3
     assert "examples" not in second.parameters.model_dump()
     assert second.parameters.model_dump()["method"] == "shot"
+
+
+def test_one_step_of_a_file_can_be_run_alone(root: Path) -> None:
+    shared = read_parameter_file(root / "notebooks" / "params" / "demo.yaml")
+    (found,) = plan(["01"], shared, {})
+    assert found.parameters.run == "demo"
+    with pytest.raises(ParameterError, match="01_prepare_data has no parameter 'optons'"):
+        plan(["01"], {**shared, "optons": {}}, {})
+    with pytest.raises(ParameterError, match="01_prepare_data has no parameter 'options'"):
+        plan(["01"], shared, {"options.socket.epochs": 3})
 
 
 @pytest.mark.parametrize(
@@ -185,9 +194,3 @@ def test_the_fingerprint_follows_parameters_and_notebook(project: Path) -> None:
     assert plan(["05"], {}, {"size": 32})[0].fingerprint != first
     write_notebook(project, 'seed = 7\nmethod = "shot"\nbackbone = "resnet18"  # changed')
     assert plan(["05"], {}, {})[0].fingerprint != first
-
-
-def test_the_projects_parameter_files_are_valid_yaml_with_steps(root: Path) -> None:
-    for file in sorted((root / "notebooks" / "params").glob("*.yaml")):
-        steps = yaml.safe_load(file.read_text())["steps"]
-        assert len(plan([], read_parameter_file(file), {})) == len(steps)

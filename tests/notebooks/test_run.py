@@ -1,0 +1,303 @@
+"""Notebooks run by the command line: to the end, killed in the middle, misspelt, and failing."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from socketlab.runs.notebooks import run_all
+from socketlab.runs.planning import plan, read_parameter_file
+
+if TYPE_CHECKING:
+    from conftest import Workplace  # type: ignore[import-not-found]
+
+PARTS = [
+    "01_prepare_data",
+    "02_train_source",
+    "05_transfer",
+    "03_modality_gap-100",
+    "06_compare",
+]
+SOURCE = "source-a.rgb-seed0"
+SOCKET = "socket-to-a.depth-held_out-seed0"
+Record = dict[str, Any]
+Done = "subprocess.CompletedProcess[str]"
+
+
+def record(folder: Path) -> Record:
+    found: Record = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def results(found: Record) -> dict[str, Record]:
+    return {row["stage"]: row for row in found["results"]}
+
+
+class Rows(HTMLParser):
+    """The rows of a page's tables: the words of each, and the values behind its numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[list[str]] = []
+        self.values: list[list[str]] = []
+        self.pictures = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "tr":
+            self.words.append([])
+            self.values.append([])
+        if tag == "data" and self.values:
+            self.values[-1].append(found.get("value") or "")
+        if tag == "img" and (found.get("src") or "").startswith("data:image/png;base64,"):
+            self.pictures += 1
+
+    def handle_data(self, data: str) -> None:
+        if self.words and data.strip():
+            self.words[-1].append(data.strip())
+
+
+def kernel_of(process: "subprocess.Popen[str]") -> psutil.Process | None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    kernels = [child for child in children if "ipykernel_launcher" in " ".join(child.cmdline())]
+    return kernels[0] if kernels else None
+
+
+def wait_for(condition: Any, process: "subprocess.Popen[str]") -> Any:
+    """Poll until `condition` gives something; fail if the process ends before."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    raise AssertionError("waited for two minutes")
+
+
+# --- (a) to the end -----------------------------------------------------------------------------
+
+
+def test_all_notebooks_run_to_their_end(undisturbed: Any, workplace: "Workplace") -> None:
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+    found = record(workplace.runs / "whole")
+    assert found["status"] == "done"
+    assert {name: part["status"] for name, part in found["notebooks"].items()} == dict.fromkeys(
+        PARTS, "done"
+    )
+    assert {part["status"] for part in found["stages"].values()} == {"done"}
+    assert found["seconds"] == pytest.approx(
+        sum(part["seconds"] for part in found["notebooks"].values())
+    )
+    assert found["command"].startswith("socketlab run --params ")
+    assert found["device"]["dtype"] == "float32"
+    assert sorted(found["configuration"]) == sorted(PARTS)
+
+
+def test_a_line_is_printed_for_each_epoch(undisturbed: Any) -> None:
+    epochs = re.findall(rf"^{SOCKET}: epoch (\d)/5  accuracy", undisturbed.stdout, re.MULTILINE)
+    assert epochs == ["0", "1", "2", "3", "4", "5"]
+    assert "Traceback" not in undisturbed.stderr
+
+
+def test_every_figure_is_a_png(undisturbed: Any, workplace: "Workplace") -> None:
+    folder = workplace.runs / "whole"
+    listed = [row["file"] for row in record(folder)["figures"]]
+    assert sorted(listed) == sorted(f"figures/{p.name}" for p in (folder / "figures").iterdir())
+    assert len(listed) == len(set(listed)) >= 3 + 2 + 3 + 4 + 1
+    for file in listed:
+        assert (folder / file).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert {row["notebook"] for row in record(folder)["figures"]} == set(PARTS)
+
+
+def test_executed_notebooks_are_whole_and_small(undisturbed: Any, workplace: "Workplace") -> None:
+    files = sorted((workplace.runs / "whole" / "notebooks").iterdir())
+    assert [file.name for file in files] == sorted(f"{part}.ipynb" for part in PARTS)
+    for file in files:
+        assert file.stat().st_size < 5_000_000
+        notebook = json.loads(file.read_text())
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in cells)
+        kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+        assert "error" not in kinds
+        pictures = [o for c in cells for o in c["outputs"] if "image/png" in o.get("data", {})]
+        assert pictures
+        assert "widgets" not in notebook["metadata"]
+
+
+def test_printed_numbers_are_those_of_the_record_and_of_the_report(
+    undisturbed: Any, workplace: "Workplace"
+) -> None:
+    folder = workplace.runs / "whole"
+    rows = record(folder)["results"]
+    assert [row["method"] for row in rows] == ["source", "source_only", "socket"]
+    printed = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in undisturbed.stdout.splitlines()
+        if line.startswith("│")
+    ]
+    assert printed == [
+        [
+            row["method"],
+            row["target"],
+            row["protocol"],
+            str(row["seed"]),
+            f"{100 * row['accuracy']:.1f}%",
+            f"{100 * row['balanced_accuracy']:.1f}%",
+            str(row["n"]),
+        ]
+        for row in rows
+    ]
+    page = Rows((folder / "report.html").read_text())
+    shown = {tuple(values) for values in page.values}
+    for row in rows:
+        assert (str(row["accuracy"]), str(row["balanced_accuracy"])) in shown
+        words = f"{100 * row['accuracy']:.1f} %"
+        assert any(line[0] == row["method"] and words in line for line in page.words if line)
+    assert page.pictures == len(record(folder)["figures"])
+    metrics = pd.read_parquet(folder / "metrics.parquet")
+    last = metrics[(metrics["stage"] == SOCKET) & (metrics["name"] == "accuracy")]["value"]
+    assert last.iloc[-1] == rows[2]["accuracy"]
+
+
+def test_what_is_done_is_passed_over(
+    undisturbed: Any,
+    workplace: "Workplace",
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(workplace.root)
+    before = record(workplace.runs / "whole")
+    folders = run_all(plan([], read_parameter_file(workplace.parameters), {}))
+    assert folders == [workplace.runs / "whole"]
+    assert capsys.readouterr().out.splitlines() == [f"{part}: done" for part in PARTS]
+    assert record(workplace.runs / "whole") == before
+
+
+# --- (b) killed in the middle -------------------------------------------------------------------
+
+
+def test_a_run_that_was_killed_ends_with_the_same_numbers(
+    undisturbed: Any, workplace: "Workplace"
+) -> None:
+    whole, killed = workplace.runs / "whole", workplace.runs / "killed"
+    with_source_model_alone(whole, killed)
+    process = workplace.start("05", "--run", "killed")
+    wait_for(lambda: list((killed / "state").glob(f"{SOCKET}-*.pt")), process)
+    kernel = kernel_of(process)
+    assert kernel is not None
+    os.killpg(process.pid, signal.SIGKILL)
+    os.kill(kernel.pid, signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+    process.communicate()
+    found = record(killed)
+    assert found["status"] == "running"
+    assert found["stages"][SOCKET]["status"] == "running"
+    epochs = metrics_of(killed)["epoch"].max()
+    assert 1 <= epochs < 5
+
+    again = workplace.run("05", "--run", "killed")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{SOCKET}: epoch 0/5" not in again.stdout
+    assert f"{SOCKET}: epoch 1/5" not in again.stdout
+    assert f"{SOCKET}: epoch 5/5" in again.stdout
+    found = record(killed)
+    assert found["status"] == "done"
+    assert found["device"]["dtype"] == "float32"
+    assert results(found) == results(record(whole))
+    wanted, have = metrics_of(whole), metrics_of(killed)
+    assert len(wanted) > 50
+    pd.testing.assert_frame_equal(have, wanted, check_exact=True)
+
+
+def with_source_model_alone(whole: Path, folder: Path) -> None:
+    """A run in which all but the source model is still to be done."""
+    (folder / "models").mkdir(parents=True)
+    for file in (whole / "models").glob(f"{SOURCE}.*"):
+        shutil.copy(file, folder / "models")
+    found = record(whole)
+    found |= {"name": "killed", "notebooks": {}, "figures": [], "configuration": {}}
+    found["stages"] = {SOURCE: found["stages"][SOURCE]}
+    found["results"] = [row for row in found["results"] if row["stage"] == SOURCE]
+    (folder / "run.json").write_text(json.dumps(found))
+    metrics = pd.read_parquet(whole / "metrics.parquet")
+    metrics[metrics["stage"] == SOURCE].to_parquet(folder / "metrics.parquet", index=False)
+
+
+def metrics_of(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "metrics.parquet")
+
+
+# --- (c) misspelt -------------------------------------------------------------------------------
+
+
+def test_a_misspelt_parameter_stops_at_once_and_leaves_nothing(workplace: "Workplace") -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = workplace.run("05", "--run", "misspelt", "-p", "sede", "3")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 1
+    assert "05_transfer has no parameter 'sede'. Did you mean 'seed'?" in done.stderr
+    assert "options" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    assert not (workplace.runs / "misspelt").exists()
+
+
+# --- (d) failing, (e) killed kernel -------------------------------------------------------------
+
+
+def test_a_notebook_that_fails_is_a_failed_run_with_a_report(
+    undisturbed: Any, workplace: "Workplace"
+) -> None:
+    done = workplace.run("05", "--run", "failing", "-p", "options.socket.epoch", "3")
+    assert done.returncode == 1
+    folder = workplace.runs / "failing"
+    found = record(folder)
+    part = found["notebooks"]["05_transfer"]
+    assert found["status"] == part["status"] == "failed"
+    for text in (found["reason"], part["reason"], done.stderr):
+        assert "UnknownOption" in text
+        assert "epoch = 3" in text
+        assert "pair_weight" in text
+    assert "Status: failed" in done.stdout
+    page = (folder / "report.html").read_text()
+    assert "failed" in page
+    assert "epoch = 3" in page
+    executed = json.loads((folder / "notebooks" / "05_transfer.ipynb").read_text())
+    kinds = [o["output_type"] for c in executed["cells"] for o in c.get("outputs", [])]
+    assert "error" in kinds
+
+
+def test_a_kernel_that_is_killed_is_no_finished_notebook(
+    undisturbed: Any, workplace: "Workplace"
+) -> None:
+    folder = workplace.runs / "no_kernel"
+    process = workplace.start("01", "--run", "no_kernel")
+
+    def has_begun() -> bool:
+        file = folder / "run.json"
+        return file.exists() and bool(record(folder)["configuration"])
+
+    wait_for(has_begun, process)
+    kernel = kernel_of(process)
+    assert kernel is not None
+    os.kill(kernel.pid, signal.SIGKILL)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 1, out + error
+    found = record(folder)
+    assert found["status"] == found["notebooks"]["01_prepare_data"]["status"] == "failed"
+    assert found["reason"]
+    assert found["reason"] in " ".join(error.split())
+    assert (folder / "report.html").is_file()

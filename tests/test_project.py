@@ -1,0 +1,123 @@
+"""The project as a whole: what it asks for, what it says of itself, and what its files hold."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from socketlab.data import known_manifests, load_manifest
+from socketlab.runs.planning import plan, read_parameter_file
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONDA_NAMES = {"torch": "pytorch"}
+PARAMETER_FILES = sorted((ROOT / "notebooks" / "params").glob("*.yaml"))
+
+
+def bound(requirement: str) -> tuple[str, str]:
+    """`numpy>=2.0` as ("numpy", ">=2.0")."""
+    found = re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", requirement)
+    assert found is not None, requirement
+    return found[1], found[2]
+
+
+def test_conda_gets_what_pip_gets() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = dict(bound(line) for line in listed if isinstance(line, str))
+    python = conda.pop("python")
+    assert conda.pop("pip") == ""
+    asked = dict(map(bound, PROJECT["project"]["dependencies"]))
+    assert conda == {CONDA_NAMES.get(name, name): version for name, version in asked.items()}
+    assert all(version.startswith(">=") for version in asked.values())
+    assert python.split(",")[0] == PROJECT["project"]["requires-python"]
+    (pip,) = [line["pip"] for line in listed if isinstance(line, dict)]
+    assert pip == ["--editable .[test]"]
+
+
+def test_every_dependency_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = [*PROJECT["project"]["optional-dependencies"].values()]
+    asked = [*PROJECT["project"]["dependencies"], *(name for names in lists for name in names)]
+    assert len(asked) > 20
+    for requirement in asked:
+        (line,) = [line for line in text.splitlines() if f'"{requirement}"' in line]
+        reason = line.partition("#")[2].strip()
+        assert reason, f"{requirement} has no reason"
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    names = {"PIL": "pillow", "umap": "umap-learn", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+    sources = "\n".join(p.read_text() for p in (ROOT / "socketlab").rglob("*.py"))
+    imported = set(re.findall(r"^\s*(?:from|import) ([A-Za-z_]+)", sources, re.MULTILINE))
+    asked = {bound(line)[0] for line in PROJECT["project"]["dependencies"]}
+    ours = imported - set(sys.stdlib_module_names) - {"socketlab", "IPython"}
+    assert {names.get(name, name) for name in ours} <= asked
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    program = "import sys, socketlab.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def tracked_texts() -> dict[str, str]:
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    texts = {}
+    for name in filter(None, done.stdout.split("\0")):
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b"\0"
+        if b"\0" not in content:
+            texts[name] = content.decode()
+    return texts
+
+
+def test_no_file_names_a_machine_or_a_package_registry() -> None:
+    # Written in two parts, so that this file does not hold what it looks for.
+    folders = "|".join("/" + name + "/" for name in ("work", "root", "home", "Users", "tmp"))
+    hosts = "|".join(
+        first + rest
+        for first, rest in (
+            ("py", r"pi\.(org|python)"),
+            ("python", "hosted"),
+            ("conda.ana", "conda"),
+            ("download.py", "torch"),
+            ("index", "-url"),
+            ("arti", "factory"),
+        )
+    )
+    absolute = re.compile(rf"(?<![\w.~}}])({folders})|{hosts}")
+    texts = tracked_texts()
+    assert {"README.md", "pyproject.toml", "socketlab/cli.py"} <= texts.keys()
+    found = {name: hit[0] for name, text in texts.items() if (hit := absolute.search(text))}
+    assert found == {}
+
+
+def test_the_readme_names_every_make_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (line,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert len(line.split()) >= 5
+    for target in line.split():
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        assert f"make {target}" in readme, f"README.md does not say what `make {target}` does"
+
+
+def test_every_manifest_loads() -> None:
+    files = sorted((ROOT / "data_manifests").iterdir())
+    assert [path.stem for path in files] == known_manifests()
+    for path in files:
+        assert load_manifest(path).name == path.stem
+
+
+@pytest.mark.parametrize("file", PARAMETER_FILES, ids=lambda path: path.stem)
+def test_every_parameter_file_can_be_planned(file: Path) -> None:
+    steps = plan([], read_parameter_file(file), {})
+    assert len(steps) == len(yaml.safe_load(file.read_text())["steps"])
+    assert {step.parameters.run for step in steps} == {file.stem}
+
+
+def test_there_are_parameter_files() -> None:
+    assert {"demo", "nyuv2"} <= {path.stem for path in PARAMETER_FILES}

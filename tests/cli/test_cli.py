@@ -80,14 +80,3 @@ def test_brackets_in_an_error_are_shown_as_they_are(root: Path) -> None:
         assert done.returncode == 1
         assert f"Unknown method '{name}'" in done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_help_and_the_command_line_load_no_torch(root: Path) -> None:
-    program = (
-        "import sys, socketlab.cli\n"
-        "print(sorted({'torch', 'matplotlib', 'papermill', 'umap', 'timm'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"

@@ -20,16 +20,9 @@ class Workplace:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """The command line as a process of its own, at the head of its own group."""
+        program = [sys.executable, "-m", "socketlab.cli", "run"]
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "socketlab.cli",
-                "run",
-                "--params",
-                str(self.parameters),
-                *words,
-            ],
+            [*program, "--params", str(self.parameters), *words],
             cwd=self.root,
             env=os.environ | {"COLUMNS": "200"},
             stdout=subprocess.PIPE,

@@ -10,17 +10,14 @@ import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from socketlab.runs.notebooks import run_all
 from socketlab.runs.planning import plan, read_parameter_file
-
-if TYPE_CHECKING:
-    from conftest import Workplace  # type: ignore[import-not-found]
 
 PARTS = [
     "01_prepare_data",
@@ -32,7 +29,7 @@ PARTS = [
 SOURCE = "source-a.rgb-seed0"
 SOCKET = "socket-to-a.depth-held_out-seed0"
 Record = dict[str, Any]
-Done = "subprocess.CompletedProcess[str]"
+Workplace = Any  # that of conftest.py, which cannot be imported
 
 
 def record(folder: Path) -> Record:
@@ -90,7 +87,7 @@ def wait_for(condition: Any, process: "subprocess.Popen[str]") -> Any:
 # --- (a) to the end -----------------------------------------------------------------------------
 
 
-def test_all_notebooks_run_to_their_end(undisturbed: Any, workplace: "Workplace") -> None:
+def test_all_notebooks_run_to_their_end(undisturbed: Any, workplace: Workplace) -> None:
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
     found = record(workplace.runs / "whole")
     assert found["status"] == "done"
@@ -112,7 +109,7 @@ def test_a_line_is_printed_for_each_epoch(undisturbed: Any) -> None:
     assert "Traceback" not in undisturbed.stderr
 
 
-def test_every_figure_is_a_png(undisturbed: Any, workplace: "Workplace") -> None:
+def test_every_figure_is_a_png(undisturbed: Any, workplace: Workplace) -> None:
     folder = workplace.runs / "whole"
     listed = [row["file"] for row in record(folder)["figures"]]
     assert sorted(listed) == sorted(f"figures/{p.name}" for p in (folder / "figures").iterdir())
@@ -122,7 +119,7 @@ def test_every_figure_is_a_png(undisturbed: Any, workplace: "Workplace") -> None
     assert {row["notebook"] for row in record(folder)["figures"]} == set(PARTS)
 
 
-def test_executed_notebooks_are_whole_and_small(undisturbed: Any, workplace: "Workplace") -> None:
+def test_executed_notebooks_are_whole_and_small(undisturbed: Any, workplace: Workplace) -> None:
     files = sorted((workplace.runs / "whole" / "notebooks").iterdir())
     assert [file.name for file in files] == sorted(f"{part}.ipynb" for part in PARTS)
     for file in files:
@@ -138,7 +135,7 @@ def test_executed_notebooks_are_whole_and_small(undisturbed: Any, workplace: "Wo
 
 
 def test_printed_numbers_are_those_of_the_record_and_of_the_report(
-    undisturbed: Any, workplace: "Workplace"
+    undisturbed: Any, workplace: Workplace
 ) -> None:
     folder = workplace.runs / "whole"
     rows = record(folder)["results"]
@@ -174,7 +171,7 @@ def test_printed_numbers_are_those_of_the_record_and_of_the_report(
 
 def test_what_is_done_is_passed_over(
     undisturbed: Any,
-    workplace: "Workplace",
+    workplace: Workplace,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -190,7 +187,7 @@ def test_what_is_done_is_passed_over(
 
 
 def test_a_run_that_was_killed_ends_with_the_same_numbers(
-    undisturbed: Any, workplace: "Workplace"
+    undisturbed: Any, workplace: Workplace
 ) -> None:
     whole, killed = workplace.runs / "whole", workplace.runs / "killed"
     with_source_model_alone(whole, killed)
@@ -243,7 +240,7 @@ def metrics_of(folder: Path) -> pd.DataFrame:
 # --- (c) misspelt -------------------------------------------------------------------------------
 
 
-def test_a_misspelt_parameter_stops_at_once_and_leaves_nothing(workplace: "Workplace") -> None:
+def test_a_misspelt_parameter_stops_at_once_and_leaves_nothing(workplace: Workplace) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = workplace.run("05", "--run", "misspelt", "-p", "sede", "3")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -259,7 +256,7 @@ def test_a_misspelt_parameter_stops_at_once_and_leaves_nothing(workplace: "Workp
 
 
 def test_a_notebook_that_fails_is_a_failed_run_with_a_report(
-    undisturbed: Any, workplace: "Workplace"
+    undisturbed: Any, workplace: Workplace
 ) -> None:
     done = workplace.run("05", "--run", "failing", "-p", "options.socket.epoch", "3")
     assert done.returncode == 1
@@ -281,7 +278,7 @@ def test_a_notebook_that_fails_is_a_failed_run_with_a_report(
 
 
 def test_a_kernel_that_is_killed_is_no_finished_notebook(
-    undisturbed: Any, workplace: "Workplace"
+    undisturbed: Any, workplace: Workplace
 ) -> None:
     folder = workplace.runs / "no_kernel"
     process = workplace.start("01", "--run", "no_kernel")

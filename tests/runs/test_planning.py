@@ -34,7 +34,7 @@ def write_notebook(project: Path, source: str, name: str = "05_transfer") -> Non
 
 
 def test_steps_as_text_and_as_mappings() -> None:
-    shared = {
+    shared: dict[str, Any] = {
         "seed": 4,
         "steps": ["01", {"notebook": "05", "target": "a/nir", "options": {"socket": {}}}],
     }
@@ -68,7 +68,9 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_cell(project:
 
 
 def test_dotted_names_reach_into_mappings_and_keep_the_rest() -> None:
-    shared = {"options": {"socket": {"epochs": 6, "pair_weight": 0.1}, "shot": {"epochs": 2}}}
+    shared: dict[str, Any] = {
+        "options": {"socket": {"epochs": 6, "pair_weight": 0.1}, "shot": {"epochs": 2}}
+    }
     given = {"options.socket.epochs": 1, "source_options.epochs": 3}
     found = plan(["05"], shared, given)[0].parameters
     assert isinstance(found, TransferParameters)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from socketlab.figures.learning import learning_curves
 from socketlab.training.inference import Score
 from socketlab.training.loop import Controls, Step
 from socketlab.widgets import board, live
@@ -26,7 +27,7 @@ def score(accuracy: float, balanced: float) -> Score:
 
 def training(controls: Controls | None = None) -> Iterator[Step]:
     """What a training of two epochs of three steps says, and what it does when it is stopped."""
-    about = {"epochs": EPOCHS, "steps": EPOCHS * EACH}
+    about: dict[str, Any] = {"epochs": EPOCHS, "steps": EPOCHS * EACH}
     yield Step("start", 0, step=0, evaluation=score(0.1, 0.1), **about)
     for epoch in range(EPOCHS):
         for step in range(epoch * EACH, (epoch + 1) * EACH):
@@ -140,7 +141,7 @@ def test_the_curves_are_drawn_at_milestones_only_and_with_the_references(
 ) -> None:
     monkeypatch.setattr(MODULE, "UPDATES_PER_SECOND", 1e9)
     drawn: list[Any] = []
-    real = board.learning_curves
+    real = learning_curves
 
     def draw(table: pd.DataFrame, references: Any, title: str) -> Any:
         drawn.append((dict(references), title, shown.found(ipywidgets.IntProgress).value))
@@ -181,7 +182,7 @@ def test_a_click_on_stop_ends_the_training(shown: Shown) -> None:
     controls = Controls()
 
     async def follow() -> list[str]:
-        kinds = []
+        kinds: list[str] = []
         async for step in live(training(controls), controls, title="t", history=history):
             kinds.append(step.kind)
             if (step.kind, step.step) == ("step", 2):

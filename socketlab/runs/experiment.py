@@ -7,7 +7,7 @@ from functools import cached_property
 
 from matplotlib.figure import Figure
 
-from socketlab.data import Manifest, load_manifest
+from socketlab.data import Manifest
 from socketlab.data.store import Store, prepare
 from socketlab.data.views import Views, open_views
 from socketlab.methods import build_method, check_options
@@ -21,6 +21,7 @@ from socketlab.runs.keeping import (
     keep_result,
     model_file,
     recorded,
+    source_weights,
     state_file,
 )
 from socketlab.runs.parameters import (
@@ -28,6 +29,7 @@ from socketlab.runs.parameters import (
     Parameters,
     WithMethods,
     at_home,
+    manifest_of,
 )
 from socketlab.runs.record import Part, Picture, Record, Run
 from socketlab.runs.stages import Trip, digest
@@ -86,10 +88,16 @@ class Experiment:
             part = record.notebooks[self.part]
             part.status, part.seconds = "done", time.monotonic() - self._began
             record.seconds = sum(part.seconds for part in record.notebooks.values())
-            if all(part.status == "done" for part in record.notebooks.values()):
-                record.status = "done"
+            unfinished = [s for s, part in record.stages.items() if part.status != "done"]
+            if unfinished:
+                record.status = "stopped"
+                record.reason = f"not trained to the end: {', '.join(unfinished)}"
+            elif all(part.status == "done" for part in record.notebooks.values()):
+                record.status, record.reason = "done", ""
 
         record = self.run.change(change)
+        if record.status == "stopped":
+            return f"The run is {record.reason}. Run the notebook again to go on."
         waiting = [name for name, part in record.notebooks.items() if part.status != "done"]
         return "The run is done." if not waiting else f"Done; still to do: {', '.join(waiting)}."
 
@@ -104,7 +112,7 @@ class Experiment:
     @cached_property
     def manifest(self) -> Manifest:
         """What the data set says of itself."""
-        return load_manifest(self.parameters.data)
+        return manifest_of(self.parameters.data)
 
     @cached_property
     def store(self) -> Store:
@@ -288,7 +296,9 @@ class Experiment:
     def _fingerprint(self, trip: Trip) -> str:
         options = check_options(trip.method, trip.options).model_dump(mode="json")
         rules = self.manifest.protocol(trip.protocol).model_dump(mode="json")
-        source = self._source_fingerprint(trip.seed)
+        # The very weights: a source model that was stopped and then finished is another one.
+        weights = source_weights(self.run, self.source_stage(trip.seed))
+        source = (self._source_fingerprint(trip.seed), weights)
         domain = self.manifest.domain(trip.target).model_dump(mode="json")
         where = (trip.method, trip.target, domain, self.parameters.encoding)
         return digest(source, *where, rules, options, trip.seed)

@@ -42,6 +42,14 @@ def has_model(run: Run, stage: str, fingerprint: str) -> bool:
     return same and model_file(run, stage).is_file()
 
 
+def source_weights(run: Run, stage: str) -> str:
+    """sha256 of the source model's weights, or nothing where there is none."""
+    try:
+        return load_card(model_file(run, stage)).sha256
+    except CheckpointError:
+        return ""
+
+
 def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
     """Whether a stage ended well with this configuration, and its model is there."""
     return run.is_done(stage, fingerprint) and has_model(run, stage, fingerprint)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from socketlab.data import load_manifest
+from socketlab.data import Manifest, load_manifest
 from socketlab.methods import check_method
 from socketlab.models.names import check_backbone
 
@@ -50,7 +50,7 @@ class Parameters(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        manifest = load_manifest(self.data)
+        manifest = manifest_of(self.data)
         manifest.protocol(self.protocol)
         manifest.domain(self.source)
         manifest.domain(self.target)
@@ -144,7 +144,7 @@ class Compare(WithMethods):
 
     @model_validator(mode="after")
     def _lists_exist(self) -> Self:
-        manifest = load_manifest(self.data)
+        manifest = manifest_of(self.data)
         for target in self.targets:
             manifest.domain(target)
         for protocol in self.protocols:
@@ -169,6 +169,11 @@ def home() -> Path:
 def at_home(path: str) -> Path:
     """A path that a person wrote: relative ones start at `home`, in Jupyter and headless alike."""
     return home() / Path(path).expanduser()
+
+
+def manifest_of(data: str) -> Manifest:
+    """The manifest of that name, or in that file; a relative path starts at `home`."""
+    return load_manifest(at_home(data) if data.endswith((".yaml", ".yml")) else data)
 
 
 def notebook_name(text: str) -> str:

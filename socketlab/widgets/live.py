@@ -47,7 +47,7 @@ async def live(
     *,
     title: str,
     history: Callable[[], pd.DataFrame],
-    references: Mapping[str, float] | None = None,
+    references: Callable[[], Mapping[str, float]] = dict,
 ) -> AsyncIterator[Step]:
     """Hand on every step of a training and show it: a board in Jupyter, lines when headless.
 
@@ -58,7 +58,7 @@ async def live(
         controls: the one that was given to `fit`.
         title: what is trained.
         history: gives the numbers of all epochs so far, for the curves.
-        references: accuracies drawn as level lines, e.g. source_only.
+        references: gives accuracies drawn as level lines, e.g. source_only; asked once it trains.
     """
     board = None
     shown = 0.0
@@ -66,7 +66,7 @@ async def live(
         if board is None and not headless():
             from socketlab.widgets.board import Board
 
-            board = Board(title, controls, history, references or {})
+            board = Board(title, controls, history, references())
         milestone = step.kind in ("start", "epoch", "stopped")
         if milestone and headless():
             print(f"{title}: {describe(step)}", flush=True)

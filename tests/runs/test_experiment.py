@@ -341,3 +341,37 @@ def test_references_are_the_rows_of_the_same_case(finished: Experiment) -> None:
     assert finished.references(finished.trip()) == wanted
     assert finished.references(finished.trip(seed=1)) == {}
     assert finished.references(finished.trip(target="a/nir")) == {}
+
+
+def stopped_source(make: Make) -> Experiment:
+    """A run whose source model was stopped by hand in its second epoch."""
+    experiment, controls = make(), Controls()
+    for step in experiment.train_source(controls=controls):
+        if step.kind == "epoch":
+            controls.stop()
+    assert experiment.run.read().stages[SOURCE].status == "stopped"
+    return experiment
+
+
+def test_a_stopped_source_model_can_be_used_and_what_it_led_to_is_done_anew(
+    make: Make, finished: Experiment
+) -> None:
+    experiment = stopped_source(make)
+    last(experiment.transfer(experiment.trip()))
+    from_half = rows(experiment)
+    last(experiment.train_source())
+    assert last(experiment.transfer(experiment.trip())) is not None, "it was taken for done"
+    whole, undisturbed = rows(experiment), rows(finished)
+    assert from_half[SOCKET].accuracy != undisturbed[SOCKET].accuracy
+    for stage in (SOURCE, SOURCE_ONLY, SOCKET):
+        assert whole[stage] == undisturbed[stage]
+
+
+def test_a_notebook_that_ends_after_a_stop_does_not_make_the_run_done(make: Make) -> None:
+    experiment = stopped_source(make)
+    assert SOURCE in experiment.finish()
+    record = experiment.run.read()
+    assert record.status == "stopped" and SOURCE in record.reason
+    last(experiment.train_source())
+    assert experiment.finish() == "The run is done."
+    assert experiment.run.read().status == "done"

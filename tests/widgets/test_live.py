@@ -148,7 +148,7 @@ def test_the_curves_are_drawn_at_milestones_only_and_with_the_references(
         return real(table, references, title)
 
     monkeypatch.setattr(board, "learning_curves", draw)
-    watch(Controls(), references={"source_only": 0.25})
+    watch(Controls(), references=lambda: {"source_only": 0.25})
     assert drawn == [({"source_only": 0.25}, "a<b", step) for step in (0, 3, 6)]
 
 

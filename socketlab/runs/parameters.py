@@ -111,7 +111,7 @@ class ModalityGap(WithMethods):
 
     notebook = "03_modality_gap"
     method: str = Field("socket", description="method whose target model is shown as 'after'")
-    points: int = Field(1500, ge=100, le=50_000, description="points in one map at most")
+    points: int = Field(3000, ge=100, le=50_000, description="points in one map at most")
 
     def asked_methods(self) -> list[str]:
         """The one method, and those that have options."""

@@ -89,20 +89,23 @@ def images_for_figures(images: Images, rows: Sequence[int]) -> list[Array]:
 def changed_answers(
     experiment: Experiment, trip: Trip, before: Score, after: Score, most: int = 12
 ) -> dict[str, Any]:
-    """The scored images whose answer the transfer changed, as `changed_examples` takes them.
+    """The scored images and what was answered, as `changed_examples` takes them.
 
-    They come in a fixed random order, so that the choice flatters no model.
+    They come in a fixed random order, so that the choice flatters no model. Only the first `most`
+    that changed are drawn; the others are counted, and need no pixels.
     """
     evaluation = experiment.views(trip.target, trip.protocol).evaluation
-    order = np.random.default_rng(trip.seed).permutation(len(evaluation.labels))
-    changed = [int(i) for i in order if before.answers[i] != after.answers[i]]
+    order = np.random.default_rng(trip.seed).permutation(len(evaluation.labels)).tolist()
+    drawn = [i for i in order if before.answers[i] != after.answers[i]][:most]
+    pictures = dict(zip(drawn, images_for_figures(evaluation.images, drawn), strict=True))
+    blank = np.zeros((1, 1), np.uint8)
     classes = evaluation.classes
     return {
-        "images": images_for_figures(evaluation.images, changed),
-        "true": [classes[int(evaluation.labels[i])] for i in changed],
-        "before": [classes[int(before.answers[i])] for i in changed],
-        "after": [classes[int(after.answers[i])] for i in changed],
-        "confidence_before": [float(before.confidence[i]) for i in changed],
-        "confidence_after": [float(after.confidence[i]) for i in changed],
+        "images": [pictures.get(i, blank) for i in order],
+        "true": [classes[int(evaluation.labels[i])] for i in order],
+        "before": [classes[int(before.answers[i])] for i in order],
+        "after": [classes[int(after.answers[i])] for i in order],
+        "confidence_before": [float(before.confidence[i]) for i in order],
+        "confidence_after": [float(after.confidence[i]) for i in order],
         "most": most,
     }

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # With other work on the machine, waiting OpenMP threads would burn the cores.
 export OMP_WAIT_POLICY := PASSIVE
+# In a container one is often root, which JupyterLab refuses unless told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: demo test lab install bench-quality clean
 
@@ -28,7 +30,8 @@ test: install ## lint, types, layers and tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lab: install ## JupyterLab on loopback; the address it prints carries the token
-	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_prepare_data.ipynb
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(AS_ROOT) \
+	  --LabApp.default_url=/lab/tree/notebooks/01_prepare_data.ipynb
 
 bench-quality: install ## the quality table: three seeds, resumes where it was interrupted
 	$(BIN)/python benchmarks/quality.py

@@ -87,9 +87,8 @@ class Views:
 
     `source_evaluation` and `evaluation`: the score splits of the source and the target domain.
     `pairs`: TI pairs, None where the data set has none. `target_labels`: the adapted-on images
-    with labels, for ``oracle_labels`` alone. `target_pairs`: the adapted-on images with their TR
-    partners, for ``oracle_pairs`` alone. `evaluation_pairs`: TR pairs of the score splits, for
-    measuring the gap afterwards. All pairs are None where no partners exist.
+    with labels, for ``oracle_labels`` alone. `evaluation_pairs`: TR pairs of the score splits, for
+    measuring the gap afterwards, None where no partners exist.
     """
 
     source: SourceImages
@@ -99,7 +98,6 @@ class Views:
     evaluation: Evaluation
     target_labels: Evaluation
     evaluation_pairs: ImagePairs | None
-    target_pairs: ImagePairs | None = None
 
 
 def open_views(store: Store, *, protocol: str, source: str, target: str) -> Views:
@@ -137,7 +135,6 @@ def open_views(store: Store, *, protocol: str, source: str, target: str) -> View
         evaluation=Evaluation(*labelled(target, rules.score_splits), classes, target),
         target_labels=Evaluation(adapt_images, adapt_labels, classes, target),
         evaluation_pairs=_pairs(store, partners, classes, rules.score_splits),
-        target_pairs=_pairs(store, partners, classes, rules.adapt_splits),
     )
 
 

@@ -158,8 +158,3 @@ class Transfer(Task):
             "entropy": float(mean_entropy(logits)),
             "information_maximisation": float(information_maximisation(logits)),
         }
-
-
-def crop_size(size: int) -> int:
-    """The crop that belongs to a prepared size: 7/8 of it, as 224 is of 256."""
-    return size * 7 // 8

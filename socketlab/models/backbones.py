@@ -3,7 +3,6 @@
 from pathlib import Path
 from urllib.error import URLError
 
-import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -144,9 +143,3 @@ def _without_classifier(network: nn.Module) -> tuple[nn.Module, int]:
 def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     """Every BatchNorm2d of a network in the order of its modules (53 in ResNet-50)."""
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable and frozen scalars in a network."""
-    with torch.no_grad():
-        return sum(parameter.numel() for parameter in network.parameters())

@@ -70,8 +70,6 @@ def test_pairs_are_partners(store: Store) -> None:
     assert opened.pairs is not None and opened.evaluation_pairs is not None
     assert opened.pairs.pair_ids == ("cam/05", "cam/06")  # both splits of the class gate
     assert opened.evaluation_pairs.pair_ids == ("cam/02", "cam/04")
-    assert opened.target_pairs is not None
-    assert opened.target_pairs.target.ids == opened.target.images.ids
     for pairs in (opened.pairs, opened.evaluation_pairs):
         by_id = store.samples.set_index("id")["pair_id"]
         assert tuple(by_id.loc[list(pairs.source.ids)]) == pairs.pair_ids

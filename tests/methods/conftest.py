@@ -49,7 +49,6 @@ def views() -> Views:
     """13 target images, 5 TI pairs, 9 images to score on; random labels."""
     source, target = _images("rgb", 12, 1), _images("depth", 13, 2)
     pairs = ImagePairs(_images("rgb", 5, 3), _images("depth", 5, 4), tuple("abcde"))
-    others = ImagePairs(_images("rgb", 13, 5), target, tuple(target.ids))
     return Views(
         source=SourceImages(source, _labels(12, 1), CLASSES, "kv1/rgb"),
         source_evaluation=_evaluation(_images("rgb", 6, 6), 6, "kv1/rgb"),
@@ -58,7 +57,6 @@ def views() -> Views:
         evaluation=_evaluation(_images("depth", 9, 7), 7, "kv2/depth"),
         target_labels=_evaluation(target, 2, "kv2/depth"),
         evaluation_pairs=None,
-        target_pairs=others,
     )
 
 

@@ -12,7 +12,7 @@ from socketlab.methods import (
     method_class,
     methods_without_pairs,
 )
-from socketlab.methods.base import Options, crop_size
+from socketlab.methods.base import Options
 
 
 def test_the_registry_is_read_without_a_network_library() -> None:
@@ -114,7 +114,3 @@ def test_options_that_were_given_reach_the_method() -> None:
         "statistics": "gaussian_kl",
         "first_layer_weight": 1.0,
     }
-
-
-def test_the_crop_of_a_size() -> None:
-    assert [crop_size(size) for size in (256, 64, 16)] == [224, 56, 14]

@@ -11,9 +11,10 @@ import pandas as pd
 
 from socketlab.figures import comparison_bars, to_png
 from socketlab.runs.comparison import comparison_frame
+from socketlab.runs.files import replace_file
 from socketlab.runs.notebooks import run_all
 from socketlab.runs.planning import Planned, plan, read_parameter_file
-from socketlab.runs.record import Record, Run, replace_file
+from socketlab.runs.record import Record, Run
 
 HERE = Path(__file__).resolve().parent.parent
 RESULTS = HERE / "docs" / "results"
@@ -43,9 +44,7 @@ def write(name: str, planned: list[Planned]) -> None:
     rows = pd.DataFrame([row.model_dump(exclude={"scores"}) for row in record.results])
     rows["seconds"] = [record.stages[stage].seconds for stage in rows["stage"]]
     RESULTS.mkdir(parents=True, exist_ok=True)
-    temporary = RESULTS / f"{name}.parquet.partial"
-    rows.to_parquet(temporary, index=False)
-    temporary.replace(RESULTS / f"{name}.parquet")
+    replace_file(RESULTS / f"{name}.parquet", rows.to_parquet(index=False))
     transfers = rows[rows["method"] != "source"]
     figure = comparison_bars(transfers.drop(columns="seconds"), metric="balanced_accuracy")
     replace_file(RESULTS / f"{name}.png", to_png(figure))

@@ -11,6 +11,7 @@ from socketlab.data import Manifest
 from socketlab.data.store import Store, prepare
 from socketlab.data.views import Views, open_views
 from socketlab.methods import build_method, check_options
+from socketlab.methods.base import Transfer
 from socketlab.methods.source import Source, check_source_options
 from socketlab.models.checkpoint import CheckpointError, load_classifier
 from socketlab.models.classifier import Classifier
@@ -31,13 +32,12 @@ from socketlab.runs.parameters import (
     at_home,
     manifest_of,
 )
-from socketlab.runs.record import Part, Picture, Record, Run
+from socketlab.runs.record import PART_VARIABLE, Part, Picture, Record, Run
 from socketlab.runs.stages import Trip, digest
-from socketlab.training.inference import Score, scorer
+from socketlab.training.inference import Score, Scorer, scorer
 from socketlab.training.loop import Controls, Step
 from socketlab.training.precision import choose_precision
-
-PART_VARIABLE = "SOCKETLAB_PART"
+from socketlab.training.state import StateFile
 
 
 class Experiment:
@@ -62,6 +62,7 @@ class Experiment:
         self.precision = choose_precision(parameters.device, parameters.dtype)
         self.run = Run(parameters.folder)
         self.part = os.environ.get(PART_VARIABLE, parameters.notebook)
+        self._views: tuple[tuple[str, str], Views] | None = None
         self._began = time.monotonic()
         self.run.change(self._announce)
         print(f"Run {parameters.folder} on {self.precision}")
@@ -128,13 +129,13 @@ class Experiment:
         )
 
     def views(self, target: str | None = None, protocol: str | None = None) -> Views:
-        """Who may see what, for a target domain and a protocol."""
-        return open_views(
-            self.store,
-            protocol=protocol or self.parameters.protocol,
-            source=self.parameters.source,
-            target=target or self.parameters.target,
-        )
+        """Who may see what, for a target domain and a protocol; the last ones are kept."""
+        asked = (protocol or self.parameters.protocol, target or self.parameters.target)
+        if self._views is None or self._views[0] != asked:
+            source = self.parameters.source
+            views = open_views(self.store, protocol=asked[0], source=source, target=asked[1])
+            self._views = (asked, views)
+        return self._views[1]
 
     def trip(
         self,
@@ -170,19 +171,32 @@ class Experiment:
         if is_kept(self.run, stage, fingerprint):
             print(f"{stage}: done")
             return
-        views = self.views()
-        crop = self.parameters.crop_pixels
+        views, crop = self.views(), self.parameters.crop_pixels
         trainer = Source(self.source_options, crop=crop, seed=seed, precision=self.precision)
         state = state_file(self.run, stage, fingerprint)
-        with self.run.stage(stage, fingerprint) as part:
-            steps = trainer.fit(views.source, controls=controls, state=state)
+        steps = trainer.fit(views.source, controls=controls, state=state)
+        row = Trip("source", self.parameters.source, self.parameters.protocol, seed, {})
+        evaluate = scorer(views.source_evaluation, crop, self.precision)
+        yield from self._train(trainer, steps, evaluate, row, stage, state)
+
+    def _train(
+        self,
+        task: Source | Transfer,
+        steps: Iterator[Step],
+        evaluate: Scorer,
+        trip: Trip,
+        stage: str,
+        state: StateFile,
+    ) -> Iterator[Step]:
+        """A training as a stage of the run: timed, recorded, scored and kept."""
+        with self.run.stage(stage, state.fingerprint) as part:
             yield from recorded(self.run, stage, steps, part)
-            found = scorer(views.source_evaluation, crop, self.precision)(trainer.model)
-            row = Trip("source", self.parameters.source, self.parameters.protocol, seed, {})
-            options = self.source_options.model_dump(mode="json")
-            about = (self.parameters, found, options, stage, fingerprint)
-            keep_model(self.run, trainer.model, row, *about)
-            keep_result(self.run, row, self.parameters, found, stage)
+            score = evaluate(task.model)
+            if trip.method != "source_only":  # its model is the source model, which is kept
+                options = task.options.model_dump(mode="json")
+                about = (self.parameters, score, options, stage, state.fingerprint)
+                keep_model(self.run, task.model, trip, *about)
+            keep_result(self.run, trip, self.parameters, score, stage)
         if part.status == "done":
             state.remove()
 
@@ -213,7 +227,7 @@ class Experiment:
             for _ in self.transfer(reference):
                 pass
         stage, fingerprint = trip.stage, self._fingerprint(trip)
-        if self._is_made(trip):
+        if self._is_made(trip, fingerprint):
             print(f"{stage}: done")
             return
         source_model = self.source_model(trip.seed)
@@ -230,24 +244,15 @@ class Experiment:
         )
         state = state_file(self.run, stage, fingerprint)
         evaluate = scorer(views.evaluation, crop, self.precision, encoding)
-        with self.run.stage(stage, fingerprint) as part:
-            steps = method.fit(
-                source_model,
-                views.target,
-                views.pairs,
-                evaluate=evaluate,
-                controls=controls,
-                state=state,
-            )
-            yield from recorded(self.run, stage, steps, part)
-            score = evaluate(method.model)
-            if trip.method != "source_only":  # its model is the source model, which is kept
-                options = method.options.model_dump(mode="json")
-                about = (self.parameters, score, options, stage, fingerprint)
-                keep_model(self.run, method.model, trip, *about)
-            keep_result(self.run, trip, self.parameters, score, stage)
-        if part.status == "done":
-            state.remove()
+        steps = method.fit(
+            source_model,
+            views.target,
+            views.pairs,
+            evaluate=evaluate,
+            controls=controls,
+            state=state,
+        )
+        yield from self._train(method, steps, evaluate, trip, stage, state)
 
     def target_model(self, trip: Trip) -> Classifier | None:
         """The target model of a transfer, or None where it has not been made."""
@@ -257,8 +262,7 @@ class Experiment:
             return None
         return load_classifier(model_file(self.run, trip.stage))[0].to(self.precision.device)
 
-    def _is_made(self, trip: Trip) -> bool:
-        fingerprint = self._fingerprint(trip)
+    def _is_made(self, trip: Trip, fingerprint: str) -> bool:
         if trip.method == "source_only":
             return self.run.is_done(trip.stage, fingerprint)
         return is_kept(self.run, trip.stage, fingerprint)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from socketlab.models.checkpoint import (
+    Card,
     CheckpointError,
     describe_classifier,
     load_card,
@@ -12,7 +13,7 @@ from socketlab.models.checkpoint import (
 )
 from socketlab.models.classifier import Classifier
 from socketlab.runs.parameters import Parameters
-from socketlab.runs.record import Part, Record, Result, Run
+from socketlab.runs.record import Part, Result, Run
 from socketlab.runs.stages import Trip, step_values
 from socketlab.training.inference import Score
 from socketlab.training.loop import Step
@@ -34,20 +35,22 @@ def has_model(run: Run, stage: str, fingerprint: str) -> bool:
 
     Also one of a training that was stopped by hand: what was learnt is kept.
     """
-    try:
-        card = load_card(model_file(run, stage))
-    except CheckpointError:
-        return False
-    same = card.configuration.get("fingerprint") == fingerprint
+    card = _card(run, stage)
+    same = card is not None and card.configuration.get("fingerprint") == fingerprint
     return same and model_file(run, stage).is_file()
 
 
 def source_weights(run: Run, stage: str) -> str:
     """sha256 of the source model's weights, or nothing where there is none."""
+    card = _card(run, stage)
+    return card.sha256 if card is not None else ""
+
+
+def _card(run: Run, stage: str) -> Card | None:
     try:
-        return load_card(model_file(run, stage)).sha256
+        return load_card(model_file(run, stage))
     except CheckpointError:
-        return ""
+        return None
 
 
 def is_kept(run: Run, stage: str, fingerprint: str) -> bool:
@@ -63,14 +66,9 @@ def recorded(run: Run, stage: str, steps: Iterator[Step], part: Part) -> Iterato
         if step.kind == "stopped":
             # Under the epoch that was broken off: a resume replaces it, and none before it.
             run.add_metrics(stage, step.epoch + 1, step.step, step_values(step))
-            reason = f"stopped by hand at step {step.step} of {step.steps}"
-            part.status, part.reason = "stopped", reason
-            run.change(lambda record: _stop(record, reason))  # noqa: B023 - called at once
+            part.status = "stopped"
+            part.reason = f"stopped by hand at step {step.step} of {step.steps}"
         yield step
-
-
-def _stop(record: Record, reason: str) -> None:
-    record.status, record.reason = "stopped", reason
 
 
 def keep_model(

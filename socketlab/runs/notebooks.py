@@ -11,10 +11,11 @@ from typing import TextIO
 
 from socketlab.runs.parameters import home
 from socketlab.runs.planning import Planned
-from socketlab.runs.record import Part, Record, Run
+from socketlab.runs.record import PART_VARIABLE, Part, Record, Run
+from socketlab.widgets.live import HEADLESS_VARIABLE
 
 HEADLESS = {
-    "SOCKETLAB_HEADLESS": "1",
+    HEADLESS_VARIABLE: "1",
     # With other work on the machine, waiting OpenMP threads would burn the cores.
     "OMP_WAIT_POLICY": "PASSIVE",
     # papermill's own front end has no debugger to be warned about.
@@ -26,10 +27,10 @@ class NotebookFailed(RuntimeError):  # noqa: N818 - reads as the thing found
     """A notebook that did not reach its end."""
 
 
-def run_notebook(planned: Planned, out: TextIO = sys.stdout) -> float:
+def run_notebook(planned: Planned, out: TextIO = sys.stdout) -> None:
     """Execute one notebook in its own kernel; the executed copy lies in the run's folder.
 
-    What its cells print goes to `out` as it comes. Returns the seconds taken.
+    What its cells print goes to `out` as it comes.
 
     Raises:
         NotebookFailed: if a cell raised or the kernel died; the last line of the error is in it.
@@ -44,8 +45,7 @@ def run_notebook(planned: Planned, out: TextIO = sys.stdout) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{planned.part}.ipynb"
     temporary = folder / f".{planned.part}.partial.ipynb"
-    began = time.monotonic()
-    with _environment(HEADLESS | {"SOCKETLAB_PART": planned.part}):
+    with _environment(HEADLESS | {PART_VARIABLE: planned.part}):
         try:
             papermill.execute_notebook(
                 str(home() / "notebooks" / f"{planned.notebook}.ipynb"),
@@ -65,7 +65,6 @@ def run_notebook(planned: Planned, out: TextIO = sys.stdout) -> float:
         finally:
             if temporary.exists():
                 os.replace(temporary, output)
-    return time.monotonic() - began
 
 
 @contextmanager

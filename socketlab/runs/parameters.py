@@ -106,27 +106,27 @@ class WithMethods(Parameters):
         return list(self.options)
 
 
-class ModalityGap(WithMethods):
-    """03: one feature space, two modalities."""
+class WithMethod(WithMethods):
+    """What the notebooks about one transfer share."""
 
-    notebook = "03_modality_gap"
-    method: str = Field("socket", description="method whose target model is shown as 'after'")
-    points: int = Field(3000, ge=100, le=50_000, description="points in one map at most")
-
-    def asked_methods(self) -> list[str]:
-        """The one method, and those that have options."""
-        return [self.method, *self.options]
-
-
-class TransferParameters(WithMethods):
-    """05: adapt the source model to the new modality."""
-
-    notebook = "05_transfer"
     method: str = Field("socket", description="a registered method")
 
     def asked_methods(self) -> list[str]:
         """The one method, and those that have options."""
         return [self.method, *self.options]
+
+
+class ModalityGap(WithMethod):
+    """03: one feature space, two modalities; `method` is whose target model is 'after'."""
+
+    notebook = "03_modality_gap"
+    points: int = Field(3000, ge=100, le=50_000, description="points in one map at most")
+
+
+class TransferParameters(WithMethod):
+    """05: adapt the source model to the new modality."""
+
+    notebook = "05_transfer"
 
 
 class Compare(WithMethods):

@@ -1,7 +1,6 @@
 """The folder of a run: `run.json` is the truth about it, every file is replaced whole."""
 
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,12 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from socketlab.figures.style import to_png
+from socketlab.runs.files import replace_file
 from socketlab.training.loop import NonFiniteLoss
 
 Status = Literal["running", "done", "failed", "stopped"]
+PART_VARIABLE = "SOCKETLAB_PART"
+"""Environment variable: what the notebook that is being run is called in `run.json`."""
 METRIC_COLUMNS = ["stage", "epoch", "step", "name", "value"]
 PACKAGES = ("socketlab", "torch", "torchvision", "timm", "numpy", "scikit-learn", "umap-learn")
 
@@ -208,10 +210,7 @@ class Run:
             before = self.metrics()
             kept = before[(before["stage"] != stage) | (before["epoch"] < epoch)]
             whole = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
-            file = self.folder / "metrics.parquet"
-            temporary = file.with_name(file.name + ".partial")
-            whole.to_parquet(temporary, index=False)
-            os.replace(temporary, file)
+            replace_file(self.folder / "metrics.parquet", whole.to_parquet(index=False))
 
     def metrics(self, stage: str | None = None) -> pd.DataFrame:
         """The numbers of every epoch in long form: stage, epoch, step, name, value."""
@@ -239,13 +238,3 @@ class Run:
 
         self.change(change)
         return Picture(png)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a reader sees the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

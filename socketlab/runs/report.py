@@ -7,13 +7,13 @@ points over source_only. Pictures and styles are inside the file, and it holds n
 import base64
 import functools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from socketlab.runs.files import replace_file
 from socketlab.runs.report_values import (
     Record,
     by_case,
@@ -78,7 +78,9 @@ def write_report(run_folder: Path) -> Path:
             versions=mapping(run.get("versions")),
         )
     )
-    return _replace(run_folder / "report.html", html)
+    report = run_folder / "report.html"
+    replace_file(report, html.encode("utf-8", errors="backslashreplace"))
+    return report
 
 
 @functools.cache
@@ -168,13 +170,3 @@ def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:
     for picture in pictures:
         groups.setdefault(picture.notebook, []).append(picture)
     return groups
-
-
-def _replace(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8", errors="backslashreplace"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -12,10 +12,10 @@ import torch
 
 from socketlab.models.checkpoint import CheckpointError, load_card, load_classifier
 from socketlab.models.classifier import Classifier
-from socketlab.runs.experiment import PART_VARIABLE, Experiment
+from socketlab.runs.experiment import Experiment
 from socketlab.runs.keeping import model_file
 from socketlab.runs.parameters import validate
-from socketlab.runs.record import Result
+from socketlab.runs.record import PART_VARIABLE, Result
 from socketlab.training.loop import Controls, NonFiniteLoss, Step
 
 SOURCE = "source-a.rgb-seed0"

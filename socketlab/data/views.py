@@ -6,8 +6,9 @@ of images hold no class either. Labels of the target are in `Evaluation`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,22 @@ class Images:
         return replace(self, raw=self.raw.to(device))
 
 
+class Forbidden(AttributeError):  # noqa: N818 - reads as the thing found
+    """Something was asked of a view that must not tell it, a label above all."""
+
+
+class _Unlabelled:
+    """A view that says what it may not be asked for, instead of only not having it."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # what copying and pickling look for
+            raise AttributeError(name)
+        raise Forbidden(
+            f"{type(self).__name__} has no {name!r}: a method sees images and TI pairs, never a "
+            "label of the target. An upper reference is given the views; see methods/base.py."
+        )
+
+
 @dataclass(frozen=True)
 class _Labelled:
     images: Images
@@ -55,7 +72,7 @@ class SourceImages(_Labelled):
 
 
 @dataclass(frozen=True)
-class TargetImages:
+class TargetImages(_Unlabelled):
     """TR images of the target domain, without labels."""
 
     images: Images
@@ -63,7 +80,7 @@ class TargetImages:
 
 
 @dataclass(frozen=True)
-class ImagePairs:
+class ImagePairs(_Unlabelled):
     """Pairs: row i of `source` and row i of `target` show the same thing. No labels."""
 
     source: Images
@@ -81,23 +98,67 @@ class Evaluation(_Labelled):
     """
 
 
-@dataclass(frozen=True)
 class Views:
     """Everything one experiment may look at, each part in a type of its own.
 
-    `source_evaluation` and `evaluation`: the score splits of the source and the target domain.
-    `pairs`: TI pairs, None where the data set has none. `target_labels`: the adapted-on images
-    with labels, for ``oracle_labels`` alone. `evaluation_pairs`: TR pairs of the score splits, for
-    measuring the gap afterwards, None where no partners exist.
+    A part's pixels are read when it is first asked for, and never before: once the source model
+    is trained, nothing reads `source` or `source_evaluation` again, and their pixels may be gone.
+
+    Args:
+        parts: by name, a value or a function that gives it.
     """
 
-    source: SourceImages
-    source_evaluation: Evaluation
-    target: TargetImages
-    pairs: ImagePairs | None
-    evaluation: Evaluation
-    target_labels: Evaluation
-    evaluation_pairs: ImagePairs | None
+    def __init__(self, **parts: Any) -> None:
+        self._parts = parts
+
+    def _part(self, name: str) -> Any:
+        if callable(self._parts[name]):
+            self._parts[name] = self._parts[name]()
+        return self._parts[name]
+
+    def replaced(self, **parts: Any) -> Views:
+        """The same views with other parts."""
+        return Views(**{**self._parts, **parts})
+
+    @property
+    def source(self) -> SourceImages:
+        """Labelled RGB, for training the source model alone."""
+        return cast(SourceImages, self._part("source"))
+
+    @property
+    def source_evaluation(self) -> Evaluation:
+        """The score splits of the source domain."""
+        return cast(Evaluation, self._part("source_evaluation"))
+
+    @property
+    def target(self) -> TargetImages:
+        """The adapted-on images of the target domain."""
+        return cast(TargetImages, self._part("target"))
+
+    @property
+    def pairs(self) -> ImagePairs | None:
+        """TI pairs, None where the data set has none."""
+        return cast(ImagePairs | None, self._part("pairs"))
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The score splits of the target domain."""
+        return cast(Evaluation, self._part("evaluation"))
+
+    @property
+    def target_labels(self) -> Evaluation:
+        """The adapted-on images with labels, for `oracle_labels` alone."""
+        return cast(Evaluation, self._part("target_labels"))
+
+    @property
+    def target_pairs(self) -> ImagePairs | None:
+        """The adapted-on images with their RGB partners, for `oracle_pairs` alone."""
+        return cast(ImagePairs | None, self._part("target_pairs"))
+
+    @property
+    def evaluation_pairs(self) -> ImagePairs | None:
+        """TR pairs of the score splits, for measuring the gap afterwards."""
+        return cast(ImagePairs | None, self._part("evaluation_pairs"))
 
 
 def open_views(store: Store, *, protocol: str, source: str, target: str) -> Views:
@@ -112,29 +173,34 @@ def open_views(store: Store, *, protocol: str, source: str, target: str) -> View
         store.manifest.domain(domain)
     if source == target:
         raise ValueError(f"Source and target are both {source!r}; name two different domains.")
+    classes = rules.task_relevant
 
-    def labelled(domain: str, splits: Sequence[str]) -> tuple[Images, Tensor]:
-        rows = _select(store, domain, rules.task_relevant, splits)
-        if rows.empty:
+    def rows(domain: str, splits: Sequence[str]) -> pd.DataFrame:
+        found = _select(store, domain, classes, splits)
+        if found.empty:
             raise ValueError(
                 f"Protocol {protocol!r} of data set {store.manifest.name!r} selects no image of "
                 f"{domain} (splits {', '.join(splits)}). Change its classes or splits."
             )
-        index = {name: number for number, name in enumerate(rules.task_relevant)}
-        labels = torch.tensor([index[name] for name in rows["class"]], dtype=torch.int64)
-        return _images(store, domain, rows), labels
+        return found
 
-    classes = rules.task_relevant
+    def labelled(kind: type[_Labelled], domain: str, splits: Sequence[str]) -> Callable[[], Any]:
+        chosen = rows(domain, splits)
+        index = {name: number for number, name in enumerate(classes)}
+        labels = torch.tensor([index[name] for name in chosen["class"]], dtype=torch.int64)
+        return lambda: kind(_images(store, domain, chosen), labels, classes, domain)
+
     partners = _partner_domains(store, source, target, sensor_of(target))
-    adapt_images, adapt_labels = labelled(target, rules.adapt_splits)
+    adapted = rows(target, rules.adapt_splits)
     return Views(
-        source=SourceImages(*labelled(source, rules.source_splits), classes, source),
-        source_evaluation=Evaluation(*labelled(source, rules.score_splits), classes, source),
-        target=TargetImages(adapt_images, target),
-        pairs=_task_irrelevant_pairs(store, rules, source, target),
-        evaluation=Evaluation(*labelled(target, rules.score_splits), classes, target),
-        target_labels=Evaluation(adapt_images, adapt_labels, classes, target),
-        evaluation_pairs=_pairs(store, partners, classes, rules.score_splits),
+        source=labelled(SourceImages, source, rules.source_splits),
+        source_evaluation=labelled(Evaluation, source, rules.score_splits),
+        target=lambda: TargetImages(_images(store, target, adapted), target),
+        pairs=lambda: _task_irrelevant_pairs(store, rules, source, target),
+        evaluation=labelled(Evaluation, target, rules.score_splits),
+        target_labels=labelled(Evaluation, target, rules.adapt_splits),
+        target_pairs=lambda: _pairs(store, partners, classes, rules.adapt_splits),
+        evaluation_pairs=lambda: _pairs(store, partners, classes, rules.score_splits),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
-    from socketlab.data.views import Evaluation
+    from socketlab.data.views import Views
     from socketlab.methods.base import Options, Transfer
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -14,10 +14,15 @@ Model = TypeVar("Model", bound=BaseModel)
 # name: module of the class that `METHOD` names in it. No network library is loaded here.
 REGISTRY: dict[str, str] = {
     "source_only": "socketlab.methods.source_only",
+    "adabn": "socketlab.methods.adabn",
+    "tent": "socketlab.methods.tent",
     "shot_im": "socketlab.methods.shot_im",
     "shot": "socketlab.methods.shot",
     "distillation": "socketlab.methods.distillation",
+    "aad": "socketlab.methods.aad",
+    "nrc": "socketlab.methods.nrc",
     "socket": "socketlab.methods.socket",
+    "oracle_pairs": "socketlab.methods.oracle_pairs",
     "oracle_labels": "socketlab.methods.oracle_labels",
 }
 
@@ -50,15 +55,18 @@ def methods_without_pairs() -> list[str]:
     return [n for n, c in classes.items() if not c.needs_pairs and not c.upper_reference]
 
 
-def build_method(
-    name: str, options: "dict[str, Any]", labels: "Evaluation", **about: Any
-) -> "Transfer":
-    """A method by name, its options checked; `labels` reach an upper reference and no other.
+def methods_for_several_sources() -> list[str]:
+    """Names of the methods that can move several source models at once."""
+    return [name for name in REGISTRY if method_class(name).several_sources]
+
+
+def build_method(name: str, options: "dict[str, Any]", views: "Views", **about: Any) -> "Transfer":
+    """A method by name, its options checked; `views` reach an upper reference and no other.
 
     Args:
         name: a registered name.
         options: what differs from the method's defaults.
-        labels: the target images that are adapted on, with their labels.
+        views: what the experiment may look at, labels of the target among it.
         about: crop, seed, precision, encoding.
 
     Raises:
@@ -68,7 +76,7 @@ def build_method(
     method = method_class(name)
     checked = check_options(name, options)
     if method.upper_reference:
-        return method(checked, labels=labels, **about)  # type: ignore[call-arg]
+        return method(checked, views=views, **about)  # type: ignore[call-arg]
     return method(checked, **about)
 
 

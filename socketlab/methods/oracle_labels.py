@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from socketlab.data.views import Evaluation
+from socketlab.data.views import Views
 from socketlab.methods.base import Options, Transfer
 
 
@@ -28,8 +28,9 @@ class OracleLabels(Transfer):
     options_model: ClassVar[type[OracleLabelsOptions]] = OracleLabelsOptions
     options: OracleLabelsOptions
 
-    def __init__(self, options: OracleLabelsOptions, *, labels: Evaluation, **about: Any) -> None:
+    def __init__(self, options: OracleLabelsOptions, *, views: Views, **about: Any) -> None:
         super().__init__(options, **about)
+        labels = views.target_labels
         self.ids = labels.images.ids
         self.labels = labels.labels.to(self.precision.device)
 

@@ -1,15 +1,25 @@
 """socket: SHOT's terms, TI pairs and the source's normalisation statistics (ECCV 2022)."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from socketlab.methods.distillation import PairOptions, PairTransfer
 from socketlab.methods.shot import Shot, ShotOptions
-from socketlab.models.backbones import batch_norms
+from socketlab.models.classifier import FIXED_NORMALISATIONS
+from socketlab.models.mixture import Mixture
 from socketlab.objectives import StatisticsForm, statistics_distance
-from socketlab.training.statistics import recorded_statistics, running_statistics
+from socketlab.training.batches import centre_window, take
+from socketlab.training.statistics import (
+    normalisation_layers,
+    recorded_statistics,
+    reference_statistics,
+)
+
+PAIRS_FOR_STATISTICS = 512
+GATE_START = 1.0
 
 
 class SocketOptions(ShotOptions, PairOptions):
@@ -20,26 +30,59 @@ class SocketOptions(ShotOptions, PairOptions):
     first_layer_weight: float = Field(
         1.0, gt=0, description="of the first layer's statistics; the released program has 10"
     )
+    statistics_gate: bool = Field(
+        False, description="as released: the term is multiplied by a trained number in (0, 1)"
+    )
+    normalisation: Literal["source", "socket_code"] = Field(
+        "source", description="constants for all images; the released program has its own"
+    )
 
 
 class Socket(Shot, PairTransfer):
     """L = L_im + 0.3 L_pl + lambda_d L_d + lambda_TI L_TI (arXiv 2209.04027).
 
     L_d compares, in every BatchNorm2d, the statistics of the target batch with the source model's
-    running statistics, copied before training.
+    running statistics, copied before training. A backbone without BatchNorm2d has its LayerNorms'
+    (or GroupNorms') inputs compared, the source side estimated on RGB halves of TI pairs.
+
+    With several sources, one target network per source is trained. The target terms are those of
+    the mixed logits, L_d and L_TI the sums of each source's own, times its mixing weight as a
+    constant: a weight could otherwise shrink a loss by turning away from it.
     """
 
     name = "socket"
+    several_sources: ClassVar[bool] = True
     options_model: ClassVar[type[SocketOptions]] = SocketOptions
     options: SocketOptions
 
     def prepare(self) -> None:
-        """Copy the source model's statistics, which the student's would drift away from.
+        """Copy the source models' statistics, which the students' would drift away from.
 
         Also where their weight is 0, for it may be raised while it trains.
         """
-        if self.options.statistics_weight or batch_norms(self.teacher.encoder):
-            self.reference = running_statistics(self.teacher.encoder)
+        if self.options.normalisation != "source":
+            self._renormalise()
+        super().prepare()
+        if self.options.statistics_weight or all(
+            normalisation_layers(teacher.encoder) for teacher in self.teacher.members
+        ):
+            with self.precision.autocast():
+                self.references = [
+                    reference_statistics(teacher, self._pair_images())
+                    for teacher in self.teacher.members
+                ]
+        if self.options.statistics_gate:
+            gate = torch.tensor(GATE_START, device=self.precision.device)
+            self.memory["gate"] = gate.requires_grad_()
+
+    def build_optimiser(self) -> torch.optim.Optimizer:
+        """As for every method, and the gate where there is one."""
+        optimiser = super().build_optimiser()
+        if self.options.statistics_gate:
+            rate = self.options.learning_rate
+            gate = {"params": [self.memory["gate"]], "name": "gate", "lr": rate, "base": rate}
+            optimiser.add_param_group(gate)
+        return optimiser
 
     def term_weights(self) -> dict[str, float]:
         """Weights of L_im, L_pl, L_d and L_TI."""
@@ -51,22 +94,46 @@ class Socket(Shot, PairTransfer):
     def losses(self, step: int) -> dict[str, Tensor]:
         """The four terms of a target batch and a batch of TI pairs."""
         index, images = self.target_batch(step)
-        terms = {}
+        terms, logits = {}, []
         if self.wants("statistics"):
-            with recorded_statistics(self.student.encoder) as recorded:
-                logits = self.student(images)
-            terms["statistics"] = statistics_distance(
-                recorded,
-                self.reference,
-                self.options.statistics,
-                self.options.first_layer_weight,
-            )
+            distances = []
+            for student, reference in zip(self.student.members, self.references, strict=True):
+                with recorded_statistics(student.encoder) as recorded:
+                    logits.append(student(images))
+                distances.append(
+                    statistics_distance(
+                        recorded,
+                        reference,
+                        self.options.statistics,
+                        self.options.first_layer_weight,
+                    )
+                )
+            distance = (self.mixing_weights() * torch.stack(distances)).sum()
+            gated = self.options.statistics_gate
+            terms["statistics"] = distance * self.memory["gate"].sigmoid() if gated else distance
         else:
-            logits = self.student(images)
-        terms |= self.target_terms(index, logits)
+            logits = [student(images) for student in self.student.members]
+        mixture = self.student
+        mixed = mixture.mix(logits) if isinstance(mixture, Mixture) else logits[0]
+        terms |= self.target_terms(index, mixed)
         if self.wants("pairs"):
             terms["pairs"] = self.pair_term(step)
         return terms
+
+    def _pair_images(self) -> list[Tensor]:
+        """Batches of RGB halves of TI pairs, centre crop: what stands in for source images."""
+        images, count = self.pairs.source, min(len(self.pairs), PAIRS_FOR_STATISTICS)
+        size = images.raw.shape[1]
+        return [
+            take(images, index, centre_window(len(index), size, self.crop))
+            for index in torch.split(torch.arange(count), self.batch_size)
+        ]
+
+    def _renormalise(self) -> None:
+        mean, deviation = FIXED_NORMALISATIONS[self.options.normalisation]
+        for model in (*self.teacher.members, *self.student.members):
+            model.mean.copy_(torch.tensor(mean).view_as(model.mean))
+            model.deviation.copy_(torch.tensor(deviation).view_as(model.deviation))
 
 
 METHOD = Socket

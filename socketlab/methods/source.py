@@ -15,10 +15,11 @@ from socketlab.models.classifier import Classifier, normalisation_constants
 from socketlab.models.names import Normalisation
 from socketlab.training.batches import derive, generator, random_window, shuffled_batch, take
 from socketlab.training.inference import Scorer, scorer
-from socketlab.training.loop import Controls, Step, Task, run_task
+from socketlab.training.loop import Task, run_task
 from socketlab.training.optimiser import SgdOptions, build_sgd
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls, Step
 
 
 class SourceOptions(SgdOptions):

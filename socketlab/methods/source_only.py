@@ -17,6 +17,7 @@ class SourceOnly(Transfer):
     """The source model on target images, as it is."""
 
     name = "source_only"
+    several_sources: ClassVar[bool] = True
     options_model: ClassVar[type[Options]] = SourceOnlyOptions
 
     def term_weights(self) -> dict[str, float]:

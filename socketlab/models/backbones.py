@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.error import URLError
 
+import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -50,8 +51,51 @@ class ResNetSmall(nn.Module):
         return features
 
 
+class SizedNetwork(nn.Module):
+    """A network of timm that was made for one image size; says so where another does not fit.
+
+    Input [B, 3, H, W], output [B, d] as the network's own.
+
+    Args:
+        name: as timm has it.
+        network: with `pretrained_cfg`, where timm keeps the size.
+
+    Raises:
+        ValueError: from `forward`, for a size that the network cannot take.
+    """
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.size: tuple[int, int] = tuple(network.pretrained_cfg["input_size"][1:])  # type: ignore[index]
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features [B, d] of images [B, 3, H, W]."""
+        found = tuple(images.shape[-2:])
+        try:
+            features: Tensor = self.network(images)
+        except torch.OutOfMemoryError:  # a RuntimeError too, and not for the reason given below
+            raise
+        except (AssertionError, RuntimeError) as error:
+            if found == self.size:
+                raise
+            height, width = self.size
+            reason = str(error).rstrip(".")
+            raise ValueError(
+                f"{self.name!r} cannot take images of {found[0]} x {found[1]} pixels ({reason}). "
+                f"Set crop: {height}, for it was made for {height} x {width}, or choose another "
+                "backbone: convnext_atto takes every size from 32, vit_tiny_patch16_224 multiples "
+                "of 16."
+            ) from error
+        return features
+
+
 def build_backbone(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     """Build an encoder [B, 3, H, W] -> [B, d] and say d.
+
+    Networks of timm that can take any image size are asked to, e.g. a ViT, whose position
+    embeddings are then resampled.
 
     Args:
         name: `resnet_small`, a torchvision ResNet or MobileNetV2, or any name of timm.
@@ -73,6 +117,8 @@ def build_backbone(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     # Where a layer stands between pooling and classifier, `num_features` is the width before it.
     width = int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)  # type: ignore[arg-type]
     encoder.reset_classifier(0)  # type: ignore[operator]
+    if encoder.pretrained_cfg.get("fixed_input_size"):  # type: ignore[operator, union-attr]
+        encoder = SizedNetwork(name, encoder)
     return encoder, width
 
 
@@ -88,9 +134,7 @@ def _whole_network(name: str, weights: str) -> nn.Module:
                 choice = "DEFAULT"  # the only weights that torchvision has for it
             network = torchvision.models.get_model(name, weights=choice)
         else:
-            import timm
-
-            network = timm.create_model(name, pretrained=pretrained)
+            network = _of_timm(name, pretrained)
     except (URLError, OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -100,6 +144,17 @@ def _whole_network(name: str, weights: str) -> nn.Module:
         ) from error
     if weights not in ("none", "imagenet"):
         _load(network, name, Path(weights))
+    return network
+
+
+def _of_timm(name: str, pretrained: bool) -> nn.Module:
+    import timm
+
+    network: nn.Module
+    try:
+        network = timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
+    except TypeError:  # it has no such argument, and does not need it or cannot do without a size
+        network = timm.create_model(name, pretrained=pretrained)
     return network
 
 

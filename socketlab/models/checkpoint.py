@@ -3,17 +3,29 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier, Mixture, joined
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or not what its card says."""
+
+
+class Member(BaseModel):
+    """One network: most models are one, a model from several sources is a mixture of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str
+    bottleneck: int
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
 
 
 class Card(BaseModel):
@@ -21,11 +33,9 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: str
     classes: tuple[str, ...]
-    bottleneck: int
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    mixing: tuple[float, ...] = ()
     domain: str
     crop: int
     size: int
@@ -40,7 +50,7 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def save_classifier(model: Classifier, path: Path, card: Card) -> Path:
+def save_classifier(model: AnyClassifier, path: Path, card: Card) -> Path:
     """Write weights and card, each under a temporary name first, the card last.
 
     The card carries the weights' sha256, so that a pair torn by a crash is noticed.
@@ -58,21 +68,21 @@ def save_classifier(model: Classifier, path: Path, card: Card) -> Path:
     return path
 
 
-def describe_classifier(model: Classifier, **about: Any) -> Card:
+def describe_classifier(model: AnyClassifier, **about: Any) -> Card:
     """A card for `model`; `about` gives what the network itself does not know.
 
     Args:
         about: domain, crop, size, method, configuration, scores.
     """
+    mixing = model.mixing_weights().tolist() if isinstance(model, Mixture) else ()
+    members = tuple(_member(member) for member in model.members)
+    return Card(classes=model.classes, members=members, mixing=mixing, **about)
+
+
+def _member(model: Classifier) -> Member:
     mean, deviation = (buffer.flatten().tolist() for buffer in (model.mean, model.deviation))
-    return Card(
-        backbone=model.backbone,
-        classes=model.classes,
-        bottleneck=model.bottleneck[0].out_features,
-        mean=mean,
-        deviation=deviation,
-        **about,
-    )
+    width = model.bottleneck[0].out_features
+    return Member(backbone=model.backbone, bottleneck=width, mean=mean, deviation=deviation)
 
 
 def load_card(path: Path) -> Card:
@@ -93,8 +103,10 @@ def load_card(path: Path) -> Card:
         raise CheckpointError(f"The card {str(file)!r} is not valid: {error}") from error
 
 
-def load_classifier(path: Path) -> tuple[Classifier, Card]:
-    """Rebuild the classifier that `save_classifier` wrote, in eval mode on the CPU.
+def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
+    """Rebuild the classifier, or the mixture of several, that `save_classifier` wrote.
+
+    In eval mode, on the CPU.
 
     Raises:
         CheckpointError: if a file is missing, torn or damaged.
@@ -109,12 +121,17 @@ def load_classifier(path: Path) -> tuple[Classifier, Card]:
             "is damaged or was changed. Remove both files and train again."
         )
     try:
-        model = Classifier(
-            card.backbone,
-            card.classes,
-            mean=card.mean,
-            deviation=card.deviation,
-            bottleneck=card.bottleneck,
+        model = joined(
+            [
+                Classifier(
+                    member.backbone,
+                    card.classes,
+                    mean=member.mean,
+                    deviation=member.deviation,
+                    bottleneck=member.bottleneck,
+                )
+                for member in card.members
+            ]
         )
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, ValueError) as error:

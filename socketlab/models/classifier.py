@@ -97,10 +97,19 @@ class Classifier(nn.Module):
         features: Tensor = self.bottleneck(self.encoder(normalised))
         return features
 
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features F(x) [B, 256] and logits C(F(x)) [B, K] of images [B, 1 or 3, H, W]."""
+        features = self.features(images)
+        return features, self.head(features)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits C(F(x)) [B, K] of images [B, 1 or 3, H, W] in [0, 1]."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        return self.outputs(images)[1]
+
+    @property
+    def members(self) -> "list[Classifier]":
+        """The one classifier; a `Mixture` has several."""
+        return [self]
 
     def frozen(self) -> Self:
         """A copy in eval mode of which nothing can be trained: the source model as a teacher."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import Evaluation, Images
-from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier
 from socketlab.training.batches import centre_window, take
 from socketlab.training.precision import Precision
 
@@ -25,6 +25,11 @@ class Outputs:
     def probabilities(self) -> Tensor:
         """softmax of the logits, [N, K]."""
         return self.logits.softmax(1)
+
+    @property
+    def predicted(self) -> tuple[int, ...]:
+        """How many images fall on each class."""
+        return tuple(self.logits.argmax(1).bincount(minlength=self.logits.shape[1]).tolist())
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Score:
         return len(self.answers)
 
 
-Scorer = Callable[[Classifier], Score]
+Scorer = Callable[[AnyClassifier], Score]
+Assessor = Callable[[AnyClassifier, Outputs], dict[str, float]]
+"""Label-free scores of a model, given what it says of all target images."""
 
 
 @contextmanager
@@ -68,7 +75,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def predict(
-    model: Classifier,
+    model: AnyClassifier,
     images: Images,
     crop: int,
     precision: Precision,
@@ -82,9 +89,9 @@ def predict(
     with evaluating(model), precision.autocast():
         for index in torch.split(torch.arange(len(images)), batch_size):
             batch = take(images, index, centre_window(len(index), size, crop), encoding)
-            found = model.features(batch)
+            found, answers = model.outputs(batch)
             features.append(found.float())
-            logits.append(model.head(found).float())
+            logits.append(answers.float())
     return Outputs(torch.cat(features), torch.cat(logits))
 
 
@@ -112,7 +119,7 @@ def scorer(
     """The loop's scoring hook: it alone holds the labels of the target."""
     on_device = evaluation.images.to(precision.device)
 
-    def run(model: Classifier) -> Score:
+    def run(model: AnyClassifier) -> Score:
         outputs = predict(model, on_device, crop, precision, encoding=encoding)
         return score(outputs.logits, evaluation.labels)
 

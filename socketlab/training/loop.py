@@ -1,85 +1,26 @@
 """The one training loop: a generator of `Step` records that knows nothing about who watches it."""
 
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier
 from socketlab.training.batches import derive
-from socketlab.training.inference import Score, Scorer
+from socketlab.training.inference import Scorer
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls, Look, Step
 
 CHECK_EVERY = 20  # steps between two looks at whether the losses are finite: each is a read-back
 
 
 class NonFiniteLoss(RuntimeError):  # noqa: N818 - reads as the thing found
     """A loss term became NaN or infinite; names the epoch, the step, the term and the way out."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the loop says after every step, and with more at the end of every epoch.
-
-    Attributes:
-        kind: `start` (nothing trained yet), `step`, `epoch`, `paused` or `stopped`.
-        epoch, epochs: epochs finished, and to do in all.
-        step, steps: steps taken since the beginning, and to do in all.
-        learning_rates: by parameter group.
-        terms: each loss term by name, unweighted, 0-d on the device; at `epoch` the epoch's means.
-        scores: label-free scores of the model, at the end of an epoch.
-        evaluation: how the model scores, where there is something to score on.
-        seconds: wall time of the training so far, without what came before a resume.
-    """
-
-    kind: Literal["start", "step", "epoch", "paused", "stopped"]
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
-    evaluation: Score | None = None
-    seconds: float = 0.0
-
-
-class Controls:
-    """What a person may change while it trains; the loop reads it between two steps."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._pause = threading.Event()
-        self.learning_rate_factor = 1.0
-        self.weights: dict[str, float] = {}
-
-    def stop(self) -> None:
-        """End after this step and keep what was learnt."""
-        self._stop.set()
-
-    def pause(self) -> None:
-        """Hold still after this step until `resume`."""
-        self._pause.set()
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._pause.clear()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was asked for."""
-        return self._stop.is_set()
-
-    @property
-    def paused(self) -> bool:
-        """Whether `pause` was asked for."""
-        return self._pause.is_set()
 
 
 class Task(ABC):
@@ -91,13 +32,21 @@ class Task(ABC):
         weights: weight of each loss term by name; a term of weight 0 is not computed.
     """
 
-    model: Classifier
+    model: AnyClassifier
     optimiser: torch.optim.Optimizer
     weights: dict[str, float]
     epochs: int
     steps_per_epoch: int
     seed: int
     precision: Precision
+
+    @cached_property
+    def memory(self) -> dict[str, Tensor]:
+        """What else the next step depends on, e.g. a bank of features; kept with the state.
+
+        A method puts its tensors here in `prepare`, and afterwards changes them in place.
+        """
+        return {}
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - nothing to do for most methods
         """Before the steps of an epoch, e.g. refresh pseudo-labels."""
@@ -109,9 +58,13 @@ class Task(ABC):
     def settle(self) -> None:  # noqa: B027 - as above
         """After the steps of an epoch, before the model is scored."""
 
-    def label_free_scores(self) -> dict[str, float]:
-        """Scores of the model that need no label, by name."""
-        return {}
+    def progress(self, step: int) -> float:
+        """q, the fraction of the training that is done, in [0, 1]."""
+        return step / (self.epochs * self.steps_per_epoch)
+
+    def look(self) -> Look:
+        """What can be said of the model without labels."""
+        return Look()
 
 
 def run_task(
@@ -141,9 +94,12 @@ def run_task(
         seconds = time.monotonic() - began
         return Step(kind, epoch, task.epochs, step, total_steps, rates, seconds=seconds, **more)
 
+    def seen() -> dict[str, Any]:
+        evaluation = evaluate(task.model) if evaluate is not None else None
+        return {"look": task.look(), "evaluation": evaluation}
+
     if first_epoch == 0:
-        scores = task.label_free_scores()
-        yield report("start", 0, 0, scores=scores, evaluation=_score(evaluate, task.model))
+        yield report("start", 0, 0, **seen())
 
     for epoch in range(first_epoch, task.epochs):
         # Dropout and the like draw from the global generator: make them a function of the epoch.
@@ -156,31 +112,23 @@ def run_task(
                 time.sleep(0.02)
             if controls.stopped:
                 task.settle()
-                scores = task.label_free_scores()
-                final = _score(evaluate, task.model)
-                yield report("stopped", epoch, step, scores=scores, evaluation=final)
+                yield report("stopped", epoch, step, **seen())
                 return
-            terms = _take_step(task, controls, step, step / total_steps)
+            terms = _take_step(task, controls, step)
             record.add(step, terms)
             yield report("step", epoch, step + 1, terms=terms)
         means = record.means()
         _check_weights(task, epoch)
         task.settle()
-        yield report(
-            "epoch",
-            epoch + 1,
-            (epoch + 1) * task.steps_per_epoch,
-            terms=means,
-            scores=task.label_free_scores(),
-            evaluation=_score(evaluate, task.model),
-        )
+        done = epoch + 1
+        yield report("epoch", done, done * task.steps_per_epoch, terms=means, **seen())
         # Only now: whoever watches has written down this epoch, so none is missing after a resume.
         if state is not None:
-            state.save(_snapshot(task, epoch + 1))
+            state.save(_snapshot(task, done))
 
 
-def _take_step(task: Task, controls: Controls, step: int, progress: float) -> dict[str, Tensor]:
-    decay = (1 + 10 * progress) ** -0.75 * controls.learning_rate_factor
+def _take_step(task: Task, controls: Controls, step: int) -> dict[str, Tensor]:
+    decay = (1 + 10 * task.progress(step)) ** -0.75 * controls.learning_rate_factor
     for group in task.optimiser.param_groups:
         group["lr"] = group["base"] * decay
     unknown = controls.weights.keys() - task.weights.keys()
@@ -250,16 +198,13 @@ def _check_weights(task: Task, epoch: int) -> None:
         )
 
 
-def _score(evaluate: Scorer | None, model: Classifier) -> Score | None:
-    return evaluate(model) if evaluate is not None else None
-
-
 def _snapshot(task: Task, epoch: int) -> dict[str, Any]:
     return {
         "epoch": epoch,
         "model": task.model.state_dict(),
         "optimiser": task.optimiser.state_dict(),
         "weights": dict(task.weights),
+        "memory": task.memory,
     }
 
 
@@ -270,4 +215,8 @@ def _restore(task: Task, state: StateFile | None) -> int:
     task.model.load_state_dict(saved["model"])
     task.optimiser.load_state_dict(saved["optimiser"])
     task.weights.update(saved["weights"])
+    device = task.precision.device
+    with torch.no_grad():  # in place: the optimiser may hold some of it
+        for name, kept in saved["memory"].items():
+            task.memory[name].copy_(kept.to(device))
     return int(saved["epoch"])

@@ -6,7 +6,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier, Mixture
+
+MIXING_FACTOR = 10.0
 
 
 class SgdOptions(BaseModel):
@@ -21,19 +23,36 @@ class SgdOptions(BaseModel):
     weight_decay: float = Field(1e-3, ge=0)
 
 
-def build_sgd(model: Classifier, options: SgdOptions) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over what can be trained, in two named groups.
+def parameter_groups(model: AnyClassifier, options: SgdOptions) -> list[dict[str, Any]]:
+    """What can be trained, in named groups: backbone, bottleneck, and a mixture's weights.
 
-    Each group carries `base`, the learning rate that the loop's decay starts from.
+    Each group carries `base`, the learning rate that the loop's decay starts from. The mixing
+    logits are few and their gradients small: they learn at ten times the rate, undecayed.
     """
     parts: dict[str, tuple[list[nn.Module], float]] = {
-        "backbone": ([model.encoder], options.learning_rate * options.backbone_factor),
-        "bottleneck": ([model.bottleneck, model.head], options.learning_rate),
+        "backbone": (
+            [member.encoder for member in model.members],
+            options.learning_rate * options.backbone_factor,
+        ),
+        "bottleneck": (
+            [part for member in model.members for part in (member.bottleneck, member.head)],
+            options.learning_rate,
+        ),
     }
     groups: list[dict[str, Any]] = []
     for name, (modules, rate) in parts.items():
         parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
         groups.append({"params": parameters, "name": name, "lr": rate, "base": rate})
+    if isinstance(model, Mixture):
+        rate = MIXING_FACTOR * options.learning_rate
+        mixing = {"params": [model.mixing_logits], "name": "mixing", "weight_decay": 0.0}
+        groups.append(mixing | {"lr": rate, "base": rate})
+    return groups
+
+
+def build_sgd(model: AnyClassifier, options: SgdOptions) -> torch.optim.SGD:
+    """SGD with Nesterov momentum over the `parameter_groups` of a model."""
+    groups = parameter_groups(model, options)
     return torch.optim.SGD(
         groups,
         lr=options.learning_rate,

@@ -3,52 +3,141 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from socketlab.models.backbones import batch_norms
+from socketlab.models.classifier import Classifier
 from socketlab.objectives import batch_statistics
 from socketlab.training.inference import evaluating
 
 Statistics = list[tuple[Tensor, Tensor]]
+"""Mean [C] and biased variance [C] of the input of each layer that was reached, in module order."""
+
+Call = tuple[int, Tensor, Tensor]
+"""Of one call of a layer: values per channel, their mean [C] and their biased variance [C]."""
 
 
-def running_statistics(network: nn.Module) -> Statistics:
-    """Copies of the running mean and variance [C] of every BatchNorm2d, in module order.
+def normalisation_layers(network: nn.Module) -> list[nn.Module]:
+    """The layers whose inputs' statistics are compared, in module order; may be empty.
 
-    Raises:
-        ValueError: if the network has no BatchNorm2d.
+    Every BatchNorm2d where there is one (53 in ResNet-50), for it keeps the source's statistics
+    itself; otherwise every LayerNorm and GroupNorm (ViT, ConvNeXt).
     """
-    layers = batch_norms(network)
-    if not layers:
-        raise ValueError(
-            "The encoder has no BatchNorm2d layer, so there are no normalisation statistics. "
-            "Set statistics_weight: 0 or choose another backbone."
-        )
-    found = []
-    for layer in layers:
-        if layer.running_mean is None or layer.running_var is None:
-            raise ValueError("A BatchNorm2d of the encoder keeps no running statistics.")
-        found.append((layer.running_mean.clone(), layer.running_var.clone()))
-    return found
+    return [*batch_norms(network)] or [
+        module for module in network.modules() if isinstance(module, nn.LayerNorm | nn.GroupNorm)
+    ]
 
 
 @contextmanager
 def recorded_statistics(network: nn.Module) -> Iterator[Statistics]:
-    """Within it, forward passes append mean and biased variance of every BatchNorm2d's input.
+    """When it ends, holds mean and biased variance of the input of every normalisation layer.
 
-    The statistics carry a gradient. Meant for one forward pass.
+    Per channel, over images and positions (of a ViT: over patches and class token), with gradient.
+    The layers are `normalisation_layers`; one that no forward pass reached is left out, here as in
+    `reference_statistics`. Over several passes, or several calls of one layer, the statistics are
+    those of all values together.
     """
     recorded: Statistics = []
+    with _recorded_calls(network) as calls:
+        try:
+            yield recorded
+        finally:
+            recorded += [_pooled(found) for found in calls.values() if found]
 
-    def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        recorded.append(batch_statistics(inputs[0]))
 
-    handles = [layer.register_forward_pre_hook(record) for layer in batch_norms(network)]
+@contextmanager
+def _recorded_calls(network: nn.Module) -> Iterator[dict[nn.Module, list[Call]]]:
+    calls: dict[nn.Module, list[Call]] = {layer: [] for layer in normalisation_layers(network)}
+
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].movedim(_channel_axis(layer), 1)
+        if x.ndim not in (2, 4):  # tokens [B, C, T]
+            x = x.flatten(2).unsqueeze(3)
+        calls[layer].append((x.numel() // x.shape[1], *batch_statistics(x)))
+
+    handles = [layer.register_forward_pre_hook(record) for layer in calls]
     try:
-        yield recorded
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _channel_axis(layer: nn.Module) -> int:
+    # LayerNorm2d of timm and of torchvision, and their kin, are LayerNorms that move the axis
+    # themselves; they have no common class, but all have "2d" in their names.
+    if isinstance(layer, nn.LayerNorm) and not any("2d" in c.__name__ for c in type(layer).__mro__):
+        return -len(layer.normalized_shape)  # [B, T, C], [B, H, W, C]
+    return 1  # [B, C, H, W]
+
+
+def _pooled(calls: list[Call]) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the values of all calls together, by the law of total variance.
+
+    mu = sum_i w_i mu_i, var = sum_i w_i (var_i + (mu_i - mu)^2), w_i = n_i / sum_j n_j
+    """
+    if len(calls) == 1:
+        return calls[0][1:]
+    counts, means, variances = zip(*calls, strict=True)
+    mean, variance = torch.stack(means), torch.stack(variances)
+    share = torch.tensor(counts, dtype=mean.dtype, device=mean.device)[:, None] / sum(counts)
+    pooled = (share * mean).sum(0)
+    return pooled, (share * (variance + (mean - pooled).square())).sum(0)
+
+
+def source_statistics(network: nn.Module, batches: Iterable[Tensor]) -> Statistics:
+    """Statistics of the normalisation layers' inputs over all `batches`, eval mode, no gradient."""
+    with evaluating(network), recorded_statistics(network) as recorded:
+        for batch in batches:
+            network(batch)
+    return recorded
+
+
+def reference_statistics(model: Classifier, batches: Iterable[Tensor]) -> Statistics:
+    """The source model's statistics, to compare with `recorded_statistics` of its encoder.
+
+    Where the encoder has BatchNorm2d layers, copies of their running statistics, which come from
+    the RGB images that the source model was trained on. Elsewhere nothing of those is left, and
+    the statistics are estimated on `batches`.
+
+    Args:
+        model: the frozen source model; not only its encoder, for it normalises the images.
+        batches: TI RGB images [B, 3, H, W] in [0, 1]. Of a model with BatchNorm2d only the first
+            is looked at, to leave out layers that no forward pass reaches.
+
+    Raises:
+        ValueError: if the encoder has no normalisation layer, a BatchNorm2d without running
+            statistics, or if there is no batch.
+    """
+    layers = normalisation_layers(model.encoder)
+    if not layers:
+        raise ValueError(
+            f"The encoder {model.backbone!r} has no BatchNorm2d, LayerNorm or GroupNorm layer, so "
+            "there are no normalisation statistics. Set statistics_weight: 0 or choose another "
+            "backbone."
+        )
+    if not isinstance(layers[0], nn.BatchNorm2d):
+        found = source_statistics(model, batches)
+    else:
+        with evaluating(model), _recorded_calls(model) as calls:
+            for batch in batches:
+                model(batch)
+                break
+        found = [_running(layer) for layer, reached in calls.items() if reached]
+    if not found:
+        raise ValueError("There is no batch of RGB images to estimate the source statistics on.")
+    return found
+
+
+def _running(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    mean, variance = layer.running_mean, layer.running_var
+    if mean is None or variance is None:
+        raise ValueError(
+            "A BatchNorm2d of the encoder keeps no running statistics. Set statistics_weight: 0 "
+            "or choose another backbone."
+        )
+    return mean.clone(), variance.clone()  # type: ignore[operator]
 
 
 @contextmanager
@@ -57,7 +146,7 @@ def held_running_statistics(network: nn.Module) -> Iterator[None]:
 
     For TI batches: TR images will be scored with the running statistics.
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    layers = every_batch_norm(network)
     before = [layer.track_running_stats for layer in layers]
     for layer in layers:
         layer.track_running_stats = False
@@ -71,9 +160,11 @@ def held_running_statistics(network: nn.Module) -> Iterator[None]:
 def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace all running statistics by the plain average over `batches` of target images.
 
+    Of a network without BatchNorm in its encoder these are the bottleneck's alone.
+
     Source: adaptive batch normalisation, Li et al. 2016 (arXiv 1603.04779).
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    layers = every_batch_norm(network)
     before = [layer.momentum for layer in layers]
     try:
         with evaluating(network):
@@ -86,3 +177,8 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
     finally:
         for layer, momentum in zip(layers, before, strict=True):
             layer.momentum = momentum
+
+
+def every_batch_norm(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Every BatchNorm of a network, that of a bottleneck (BatchNorm1d) too, in module order."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

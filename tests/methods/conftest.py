@@ -11,12 +11,14 @@ from torch import Tensor
 
 from socketlab.data.modality import PixelFormat
 from socketlab.data.views import Evaluation, ImagePairs, Images, SourceImages, TargetImages, Views
-from socketlab.methods import build_method
+from socketlab.gap.selection import label_free_scorer
+from socketlab.methods import build_method, method_class
 from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import joined
 from socketlab.training.inference import scorer
-from socketlab.training.loop import Controls, Step
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls, Step
 
 CLASSES = ("bed", "desk", "sofa")
 PRECISION = Precision(torch.device("cpu"), torch.float32, "a test")
@@ -56,6 +58,7 @@ def views() -> Views:
         pairs=pairs,
         evaluation=_evaluation(_images("depth", 9, 7), 7, "kv2/depth"),
         target_labels=_evaluation(target, 2, "kv2/depth"),
+        target_pairs=ImagePairs(_images("rgb", 13, 8), target, target.ids),
         evaluation_pairs=None,
     )
 
@@ -118,22 +121,26 @@ def begin(source_model: Classifier) -> Callable[..., Training]:
         views: Views,
         *,
         seed: int = 3,
+        crop: int = 14,
         controls: Controls | None = None,
         state: StateFile | None = None,
-        model: Classifier | None = None,
+        model: Classifier | list[Classifier] | None = None,
         **options: Any,
     ) -> Training:
         given = {"epochs": 2, "batch_size": 4} | options
-        if name == "source_only":  # trains nothing, and refuses to be told otherwise
-            given["epochs"] = 0
-        about = {"crop": 14, "seed": seed, "precision": PRECISION}
-        method = build_method(name, given, views.target_labels, **about)
-        evaluate = scorer(views.evaluation, 14, PRECISION)
+        if method_class(name).options_model.model_fields["epochs"].annotation is not int:
+            del given["epochs"]  # it is not for a person to choose
+        about = {"crop": crop, "seed": seed, "precision": PRECISION}
+        method = build_method(name, given, views, **about)
+        given_model = source_model if model is None else model
+        sources = given_model if isinstance(given_model, list) else [given_model]
+        evaluate = scorer(views.evaluation, crop, PRECISION)
         steps = method.fit(
-            source_model if model is None else model,
+            sources,
             views.target,
             views.pairs,
             evaluate=evaluate,
+            assess=label_free_scorer(joined(sources), views.pairs, crop, PRECISION),
             controls=controls,
             state=state,
         )

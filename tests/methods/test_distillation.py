@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from socketlab.data.views import Views
 from socketlab.models.classifier import Classifier
 from socketlab.training.batches import shuffled_batch
-from socketlab.training.loop import Controls
+from socketlab.training.steps import Controls
 
 Begin = Callable[..., Any]
 
@@ -93,7 +93,7 @@ def test_paired_features_come_nearer(views: Views, begin: Begin) -> None:
 def test_target_images_matter_for_the_statistics_alone(views: Views, begin: Begin) -> None:
     brighter = views.target.images.raw.to(torch.int32).clamp_min(30000).to(torch.uint16)
     images = replace(views.target.images, raw=brighter)
-    others = replace(views, target=replace(views.target, images=images))
+    others = views.replaced(target=replace(views.target, images=images))
     first, second = (begin("distillation", v).finish().method.model for v in (views, others))
     for name, parameter in first.named_parameters():
         assert torch.equal(parameter, second.get_parameter(name)), name

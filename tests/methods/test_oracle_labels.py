@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def test_the_term_by_hand(smoothing: float, views: Views, begin: Begin) -> None:
 
 def test_it_fits_the_labels_it_is_given(views: Views, begin: Begin) -> None:
     """Random labels, that nothing but the labels themselves could tell."""
-    scored = replace(views, evaluation=views.target_labels)
+    scored = views.replaced(evaluation=views.target_labels)
     training = begin("oracle_labels", scored, epochs=50, batch_size=13, learning_rate=0.02)
     training.finish()
     assert training.taken[-1].evaluation.accuracy > 0.9 > training.taken[0].evaluation.accuracy

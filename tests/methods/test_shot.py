@@ -1,5 +1,7 @@
 import copy
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,9 @@ from torch import Tensor
 
 from socketlab.data.views import Views
 from socketlab.methods import shot
-from socketlab.training.loop import Controls
+from socketlab.objectives import joint_confidence, pseudo_labels
+from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls
 
 Begin = Callable[..., Any]
 
@@ -131,3 +135,82 @@ def test_all_weights_lowered_to_zero_while_it_trains(views: Views, begin: Begin)
     for name, value in training.method.model.named_parameters():
         assert torch.equal(value, before[name]), name
     training.finish()
+
+
+def naive_row(p: list[float], bank: list[float]) -> tuple[list[float], float]:
+    """The running mean of one sample after a step, and its term log(1 - p . pbar)."""
+    kept = [0.7 * b + 0.3 * q for b, q in zip(bank, p, strict=True)]
+    return kept, math.log(1 - sum(k * q for k, q in zip(kept, p, strict=True)) + 1e-4)
+
+
+def test_early_learning_by_hand(views: Views, begin: Begin) -> None:
+    """Two steps: zero at first, then 0.7 of what was there and 0.3 of the prediction."""
+    training = begin("shot", views, elr=True, learning_rate=0.05)
+    training.until("start")
+    method = training.method
+    bank = [[0.0] * 3 for _ in range(13)]
+    assert method.weights["early_learning"] == 3
+    for step in range(5):  # 20 of 13 images: some are seen twice
+        student = copy.deepcopy(method.student).train()
+        index, images = method.target_batch(step)
+        with torch.no_grad():
+            p = student(images).double().softmax(1).tolist()
+        terms = []
+        for row, prediction in zip(index.tolist(), p, strict=True):
+            bank[row], term = naive_row(prediction, bank[row])
+            terms.append(term)
+        found = training.until("step").terms
+        assert float(found["early_learning"]) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    kept = method.memory["early"].double()
+    assert torch.allclose(kept, torch.tensor(bank).double(), atol=1e-5)
+
+
+def test_confidence_weights_the_pseudo_labels(views: Views, begin: Begin) -> None:
+    training = begin("shot", views, weighting="jmds", information_weight=0)
+    training.until("start")
+    method = training.method
+    outputs = method.outputs()
+    student = copy.deepcopy(method.student).train()
+    index, images = method.target_batch(0)
+    with torch.no_grad():
+        logs = student(images).double().log_softmax(1)
+    found = training.until("step").terms["pseudo_labels"]
+    weights = joint_confidence(outputs.features, outputs.probabilities, method.labels)
+    losses = [
+        -float(weights[row]) * float(logs[i, method.labels[row]])
+        for i, row in enumerate(index.tolist())
+    ]
+    assert float(found) == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert float(weights.max()) > float(weights.min())
+
+
+@pytest.mark.parametrize("name", ["shot", "socket"])
+@pytest.mark.parametrize("switch", [{"elr": True}, {"weighting": "jmds"}])
+def test_a_switch_goes_on_after_a_kill(
+    name: str, switch: dict[str, object], views: Views, begin: Begin, tmp_path: Path
+) -> None:
+    whole = begin(name, views, **switch).finish()
+    assert not torch.equal(
+        whole.weights["bottleneck.0.weight"],
+        begin(name, views).finish().weights["bottleneck.0.weight"],
+    )
+    state = StateFile(tmp_path / "state.pt", "fingerprint")
+    killed = begin(name, views, state=state, **switch)
+    killed.until("epoch")
+    killed.until("step")
+    killed.kill()
+    resumed = begin(name, views, state=state, **switch).finish()
+    assert all(torch.equal(resumed.weights[key], value) for key, value in whole.weights.items())
+
+
+def test_statistics_first_are_those_of_the_target(views: Views, begin: Begin) -> None:
+    """The first pseudo-labels are what adabn's features and answers give."""
+    adapted = begin("adabn", views).finish().method
+    training = begin("shot", views, statistics_first=True)
+    training.until("step")
+    usual = begin("shot", views)
+    usual.until("step")
+    outputs = adapted.outputs()
+    wanted = pseudo_labels(outputs.features, outputs.probabilities, 2)
+    assert torch.equal(training.method.labels, wanted.labels)
+    assert not torch.equal(usual.method.labels, wanted.labels)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from socketlab.data.views import Views
 from socketlab.methods import distillation, shot, socket
 from socketlab.models.classifier import Classifier
-from socketlab.training.loop import Controls
+from socketlab.training.steps import Controls
 
 Begin = Callable[..., Any]
 NOTHING = {
@@ -232,5 +232,5 @@ def test_other_pairs_give_other_weights(views: Views, begin: Begin) -> None:
     pairs = replace(
         views.pairs, target=replace(views.pairs.target, raw=views.target.images.raw[:5])
     )
-    first, second = begin("socket", views), begin("socket", replace(views, pairs=pairs))
+    first, second = begin("socket", views), begin("socket", views.replaced(pairs=pairs))
     assert not same(first.finish().weights, second.finish().weights)

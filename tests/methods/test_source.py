@@ -14,9 +14,9 @@ from socketlab.methods.source import Source, SourceOptions, check_source_options
 from socketlab.models.classifier import Classifier
 from socketlab.training.batches import take
 from socketlab.training.inference import Scorer, scorer
-from socketlab.training.loop import Step
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
+from socketlab.training.steps import Step
 
 PRECISION = Precision(torch.device("cpu"), torch.float32, "a test")
 CLASSES = ("bed", "desk", "sofa")

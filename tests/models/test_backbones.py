@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,6 +20,8 @@ WIDTHS = {
     "test_resnet": 96,
     # A layer between pooling and classifier: 288 channels come out of the last block, 1024 of it.
     "mobilenetv3_small_050": 1024,
+    "vit_tiny_patch16_224": 192,
+    "convnext_atto": 320,
 }
 
 
@@ -50,6 +53,38 @@ def test_resnet_small_is_small_and_sees_every_size() -> None:
     with torch.no_grad():
         for size in (14, 33, 64):
             assert encoder.eval()(torch.rand(1, 3, size, size)).shape == (1, 256)
+
+
+def test_a_vit_takes_crops_and_is_the_library_s_network_at_its_own_size() -> None:
+    torch.manual_seed(3)
+    encoder, _ = build_backbone("vit_tiny_patch16_224")
+    torch.manual_seed(3)
+    whole = timm.create_model("vit_tiny_patch16_224", num_classes=1000)
+    whole.reset_classifier(0)
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.eval()(images), whole.eval()(images))
+        wide = encoder(images[..., :48, :32])
+    assert wide.shape == (1, 192)
+    assert not torch.equal(wide, encoder(images[..., :32, :48]))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [("vit_tiny_patch16_224", 24, "divisible by patch size"), ("mixer_s32_224", 64, "match model")],
+)
+def test_a_size_that_a_network_cannot_take(name: str, size: int, reason: str) -> None:
+    encoder, _ = build_backbone(name)
+    copied = copy.deepcopy(encoder)
+    pattern = rf"{name}' cannot take images of {size} x {size} .*{reason}.*crop: 224.*convnext"
+    with pytest.raises(ValueError, match=pattern):
+        copied(torch.rand(2, 3, size, size))
+
+
+def test_other_errors_of_a_network_stay_as_they_are() -> None:
+    encoder, _ = build_backbone("mixer_s32_224")
+    with pytest.raises(RuntimeError, match="channels"):
+        encoder(torch.rand(1, 2, 224, 224))
 
 
 def test_batch_norms_of_resnet50_are_53_in_the_order_of_the_modules() -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from socketlab import objectives
 
-MODULES = ["information", "normalisation", "pairing", "pseudo_labels"]
+MODULES = [
+    "early_learning",
+    "information",
+    "neighbours",
+    "normalisation",
+    "pairing",
+    "pseudo_labels",
+    "weighting",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,6 +14,7 @@ from socketlab.training.batches import generator
 from socketlab.training.loop import Task
 from socketlab.training.optimiser import SgdOptions, build_sgd
 from socketlab.training.precision import Precision
+from socketlab.training.steps import Look
 
 FORMATS = {
     "rgb": PixelFormat("rgb", 0, 255, None),
@@ -88,9 +89,10 @@ class Toy(Task):
     def settle(self) -> None:
         self.events.append("settle")
 
-    def label_free_scores(self) -> dict[str, float]:
+    def look(self) -> Look:
         with torch.no_grad():
-            return {"bias": float(self.model.bottleneck[0].get_parameter("bias").sum())}
+            bias = float(self.model.bottleneck[0].get_parameter("bias").sum())
+        return Look({"bias": bias}, (3, 0, 1))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from torch import Tensor
 from socketlab.models.classifier import Classifier
 from socketlab.training.batches import derive
 from socketlab.training.inference import Score, score
-from socketlab.training.loop import CHECK_EVERY, Controls, NonFiniteLoss, Step, run_task
+from socketlab.training.loop import CHECK_EVERY, NonFiniteLoss, run_task
 from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls, Step
 
 MakeTask = Callable[..., Any]
 
@@ -45,7 +46,7 @@ def test_kinds_and_counts(make_task: MakeTask) -> None:
     for step in steps:
         whole = step.kind in ("start", "epoch")
         assert (step.evaluation is not None) == whole
-        assert bool(step.scores) == whole
+        assert bool(step.look.scores) == whole
         assert bool(step.terms) == (step.kind != "start")
     seconds = [step.seconds for step in steps]
     assert seconds == sorted(seconds) and seconds[0] >= 0
@@ -147,7 +148,7 @@ def test_stop_ends_with_what_was_learnt(make_task: MakeTask, paused: bool) -> No
     controls.stop()
     rest = list(steps)
     assert [(step.kind, step.step, step.epoch) for step in rest] == [("stopped", 2, 0)]
-    assert rest[0].evaluation is not None and rest[0].scores
+    assert rest[0].evaluation is not None and rest[0].look.scores
     assert task.events[-1] == "settle"
     assert same(weights(task), before)
 
@@ -247,7 +248,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         assert {k: float(v) for k, v in found.terms.items()} == {
             k: float(v) for k, v in wanted.terms.items()
         }
-        assert found.scores == wanted.scores and found.learning_rates == wanted.learning_rates
+        assert found.look == wanted.look and found.learning_rates == wanted.learning_rates
     assert same(weights(resumed), weights(whole))
 
 

@@ -1,16 +1,20 @@
 import copy
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
-from socketlab.objectives import batch_statistics
+from socketlab.models.classifier import Classifier
+from socketlab.objectives import batch_statistics, statistics_distance
 from socketlab.training.statistics import (
     held_running_statistics,
+    normalisation_layers,
     recorded_statistics,
     reestimate_statistics,
-    running_statistics,
+    reference_statistics,
+    source_statistics,
 )
 
 
@@ -106,26 +110,196 @@ def test_nothing_is_recorded_afterwards() -> None:
     assert len(recorded) == 2
 
 
-def test_running_statistics_are_copies() -> None:
-    layers = network().train()
-    found = running_statistics(layers)
+CLASSES = ("bed", "desk")
+
+
+def classifier(backbone: str, encoder: nn.Module | None = None) -> Classifier:
+    """A classifier that has seen a batch; with another encoder of 5 features where one is given."""
+    torch.manual_seed(4)
+    model = Classifier(backbone, CLASSES, bottleneck=8)
+    if encoder is not None:
+        model.encoder, model.bottleneck[0] = encoder, nn.Linear(5, 8)
+    with torch.no_grad():
+        model.train()(torch.rand(4, 3, 32, 32))
+    return model
+
+
+def batch_normed(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_the_reference_of_batch_norm_is_a_copy_of_the_running_statistics() -> None:
+    model = classifier("resnet_small")
     expected = [
-        (layer.running_mean.clone(), layer.running_var.clone())  # type: ignore[union-attr]
-        for layer in (norm(layers, 0), norm(layers, 1))
+        (layer.get_buffer("running_mean").clone(), layer.get_buffer("running_var").clone())
+        for layer in batch_normed(model)
     ]
-    layers(torch.rand(6, 3, 8, 8))
-    assert len(found) == 2
+    found = reference_statistics(model, iter([torch.rand(2, 3, 32, 32)]))
+    assert model.training
+    model(torch.rand(6, 3, 32, 32))
+    assert len(found) == len(expected) == 12
     for pair, wanted in zip(found, expected, strict=True):
         assert torch.equal(pair[0], wanted[0]) and torch.equal(pair[1], wanted[1])
-    assert not torch.equal(found[0][0], norm(layers, 0).running_mean)  # type: ignore[arg-type]
+    assert not torch.equal(found[0][0], batch_normed(model)[0].get_buffer("running_mean"))
 
 
-def test_a_network_without_normalisation_is_refused() -> None:
-    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
-    with pytest.raises(ValueError, match=r"no BatchNorm2d.*statistics_weight: 0"):
-        running_statistics(plain)
+class Tokens(nn.Module):
+    """Every kind of layer that is not BatchNorm; one layer is never called, one is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.LayerNorm(5)
+        self.last = nn.LayerNorm(5)  # registered before the layers that it comes after
+        self.convolution = nn.Conv2d(3, 4, 4, stride=4)
+        self.moved = LayerNorm2d(4)
+        self.channels_last = nn.LayerNorm(4)
+        self.grouped = nn.GroupNorm(2, 4)
+        self.wider = nn.Linear(4, 5)
+        self.shared = nn.LayerNorm(5)
+
+    def inputs(self, images: Tensor) -> dict[str, list[Tensor]]:
+        """The inputs of each layer that is called, channels last."""
+        first = self.convolution(images)
+        second = self.moved(first).permute(0, 2, 3, 1)
+        third = self.channels_last(second).permute(0, 3, 1, 2)
+        fourth = self.wider(self.grouped(third).flatten(2).transpose(1, 2))
+        fifth = self.shared(fourth)[:, :2] * 3
+        sixth = self.shared(fifth).mean(1)
+        channels_last = {"moved": first, "grouped": third}
+        return {
+            "last": [sixth],
+            **{name: [x.permute(0, 2, 3, 1)] for name, x in channels_last.items()},
+            "channels_last": [second],
+            "shared": [fourth, fifth],
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.last(self.inputs(images)["last"][0])
+        return features
+
+
+CALLED = ("last", "moved", "channels_last", "grouped", "shared")  # in the order of the modules
+
+
+def by_hand(batches: list[list[Tensor]]) -> tuple[list[float], list[float]]:
+    """Mean and biased variance per channel of all values, one after another in float64."""
+    channels = batches[0][0].shape[-1]
+    values: list[list[float]] = [[] for _ in range(channels)]
+    for inputs in batches:
+        for x in inputs:
+            for row in x.detach().double().reshape(-1, channels).tolist():
+                for channel, value in enumerate(row):
+                    values[channel].append(value)
+    means = [sum(v) / len(v) for v in values]
+    spreads = [sum((x - m) ** 2 for x in v) / len(v) for v, m in zip(values, means, strict=True)]
+    return means, spreads
+
+
+def check(found: Any, wanted: dict[str, list[list[Tensor]]]) -> None:
+    assert len(found) == len(CALLED)
+    for (mean, variance), name in zip(found, CALLED, strict=True):
+        means, variances = by_hand(wanted[name])
+        torch.testing.assert_close(mean, torch.tensor(means), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(variance, torch.tensor(variances), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_every_other_layer_are_per_channel() -> None:
+    """A layer that is not reached is left out, and the order is that of the modules."""
+    layers, images = Tokens(), torch.rand(3, 3, 16, 16)
+    with recorded_statistics(layers) as recorded:
+        layers(images)
+    check(recorded, {name: [inputs] for name, inputs in layers.inputs(images).items()})
+    weight = layers.convolution.weight
+    for place, (mean, variance) in enumerate(recorded):
+        (gradient,) = torch.autograd.grad((mean + variance).sum(), weight, retain_graph=True)
+        assert gradient.isfinite().all() and gradient.abs().sum() > 0, place
+
+
+def test_source_statistics_are_those_of_all_batches_together() -> None:
+    """Batches of different sizes and brightness: the variance between them counts too."""
+    layers = Tokens().train()
+    batches = [torch.rand(n, 3, 16, 16) * s + s for n, s in ((3, 1), (1, 2), (2, 5))]
+    found = source_statistics(layers, iter(batches))
+    inputs = [layers.inputs(batch) for batch in batches]
+    check(found, {name: [given[name] for given in inputs] for name in CALLED})
+    assert not any(mean.requires_grad for mean, _ in found)
+    assert layers.training
+
+
+def test_the_reference_is_estimated_on_normalised_images_in_eval_mode() -> None:
+    encoder = nn.Sequential(nn.Dropout(0.9), Tokens())
+    model = classifier("resnet_small", encoder)
+    batches = [torch.rand(2, 3, 16, 16), torch.rand(3, 3, 16, 16)]
+    found = reference_statistics(model, iter(batches))
+    tokens = cast(Tokens, encoder[1])
+    inputs = [tokens.inputs((batch - model.mean) / model.deviation) for batch in batches]
+    check(found, {name: [given[name] for given in inputs] for name in CALLED})
+
+
+class Late(nn.Module):
+    """BatchNorms of 3, 3 and 5 channels: the first is never called, the others in reverse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused, self.second, self.first = (nn.BatchNorm2d(c) for c in (3, 3, 5))
+        self.narrower, self.wider = nn.Conv2d(5, 3, 1), nn.Conv2d(3, 5, 1)
+        self.lift = nn.Conv2d(3, 5, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.wider(self.second(self.narrower(self.first(self.lift(images)))))
+        return features.mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", [Late, Tokens])
+def test_recorded_statistics_pair_with_the_reference(kind: type[nn.Module]) -> None:
+    """The distance of a batch to itself is zero, whatever is not called or called in reverse."""
+    encoder = kind()
+    model, images = classifier("resnet_small", encoder), torch.rand(4, 3, 16, 16)
+    for layer in batch_normed(model):
+        layer.momentum = None
+        layer.reset_running_stats()
+    model.train()(images)
+    reference = reference_statistics(model, [images])
+    with recorded_statistics(model.encoder) as recorded:
+        model(images)
+    assert len(recorded) == len(normalisation_layers(encoder)) - 1
+    # The running variance is the unbiased one.
+    assert float(statistics_distance(recorded, reference).detach()) < 2e-3
+
+
+def test_normalisation_layers_are_the_batch_norms_where_there_is_one() -> None:
+    mixed = nn.Sequential(nn.LayerNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4))
+    assert normalisation_layers(mixed) == [mixed[1]]
+    others = nn.Sequential(nn.LayerNorm(4), nn.BatchNorm1d(4), nn.GroupNorm(2, 4))
+    assert normalisation_layers(others) == [others[0], others[2]]
+
+
+def test_what_has_no_statistics_is_refused() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    batch = torch.rand(2, 3, 8, 8)
+    assert normalisation_layers(plain) == []
+    with pytest.raises(ValueError, match=r"'resnet_small' has no .*statistics_weight: 0"):
+        reference_statistics(classifier("resnet_small", plain), [batch])
+    forgetful = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), plain)
     with pytest.raises(ValueError, match="keeps no running statistics"):
-        running_statistics(nn.Sequential(nn.BatchNorm2d(4, track_running_stats=False)))
+        reference_statistics(classifier("resnet_small", forgetful), [batch])
+    for encoder in (None, Tokens()):
+        with pytest.raises(ValueError, match="no batch of RGB images"):
+            reference_statistics(classifier("resnet_small", encoder), [])
+
+
+def test_a_bottleneck_s_batch_norm_alone_is_held_and_estimated_anew() -> None:
+    model, batch = classifier("resnet_small", Tokens()), torch.rand(4, 3, 16, 16)
+    norm = model.bottleneck[1]
+    before = buffers(model)
+    with held_running_statistics(model):
+        model.train()(batch)
+    assert all(torch.equal(before[name], now) for name, now in model.named_buffers())
+    reestimate_statistics(model, [batch])
+    with torch.no_grad():
+        x = model.bottleneck[0](model.encoder((batch - model.mean) / model.deviation))
+    torch.testing.assert_close(norm.get_buffer("running_mean"), x.mean(0))
+    torch.testing.assert_close(norm.get_buffer("running_var"), x.var(0))
 
 
 def test_held_statistics_do_not_move_though_the_batch_s_are_used() -> None:

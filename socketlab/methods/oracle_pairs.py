@@ -1,0 +1,36 @@
+"""oracle_pairs: distillation on pairs of the target's own images; an upper reference."""
+
+from typing import Any, ClassVar
+
+from socketlab.data.views import ImagePairs, Views
+from socketlab.methods.distillation import Distillation, PairOptions
+
+
+class OraclePairs(Distillation):
+    """L = L_TI on TR pairs: the RGB partners of the adapted-on images, which no method may see.
+
+    It says how far a transfer by pairs could get if the pairs showed the right things.
+    """
+
+    name = "oracle_pairs"
+    upper_reference = True
+    needs_pairs: ClassVar[bool] = False  # of TI, which are what `fit` is given
+
+    def __init__(self, options: PairOptions, *, views: Views, **about: Any) -> None:
+        super().__init__(options, **about)
+        if views.target_pairs is None:
+            raise ValueError(
+                f"{self.name!r} learns from RGB partners of the target images, and "
+                f"{views.target.domain} has none. Leave this reference out."
+            )
+        self.partners = views.target_pairs
+
+    def prepare(self) -> None:
+        """TR pairs in the place of TI pairs."""
+        device = self.precision.device
+        source, target = self.partners.source.to(device), self.partners.target.to(device)
+        self.pairs = ImagePairs(source, target, self.partners.pair_ids)
+        super().prepare()
+
+
+METHOD = OraclePairs

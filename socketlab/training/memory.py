@@ -1,0 +1,58 @@
+"""How much memory a training needs at its peak."""
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+MEBIBYTE = 2**20
+
+
+@dataclass
+class Peak:
+    """The most memory in use at once, in MiB: of the device on CUDA, else of the process."""
+
+    mebibytes: float = 0.0
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Within it, the peak is watched; it is written into the yielded `Peak` at the end.
+
+    On CUDA: the most that tensors took at once. Else: the most that the process had in memory,
+    libraries and images included. Linux counts from the beginning of the block; elsewhere the
+    system knows only the most since the process began.
+    """
+    peak = Peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        _forget_peak()
+    try:
+        yield peak
+    finally:
+        if device.type == "cuda":
+            peak.mebibytes = torch.cuda.max_memory_allocated(device) / MEBIBYTE
+        else:
+            peak.mebibytes = _resident_peak()
+
+
+def _forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or not allowed: the peak is since the process began
+        return
+
+
+def _resident_peak() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / MEBIBYTE if sys.platform == "darwin" else most / 1024

@@ -1,0 +1,102 @@
+"""What the loop says after every step, and what a person may change between two steps."""
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from socketlab.training.inference import Score
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be said of a model without a label.
+
+    Attributes:
+        scores: label-free scores by name.
+        predicted: how many target images the model puts into each class.
+        mixing: the weight of each source model, where there are several.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    predicted: tuple[int, ...] = ()
+    mixing: tuple[float, ...] = ()
+
+    @property
+    def predicted_entropy(self) -> float:
+        """Entropy of the shares of `predicted`, in nats: 0 for one class, log K for all alike."""
+        shares = [count / sum(self.predicted) for count in self.predicted if count > 0]
+        return -sum(share * math.log(share) for share in shares)
+
+    @property
+    def note(self) -> str:
+        """A warning where the answers fall on under half of the classes, else nothing.
+
+        A class counts from a tenth of an even share on.
+        """
+        classes = len(self.predicted)
+        even = sum(self.predicted) / classes if classes else 0.0
+        used = sum(count > 0 and count >= even / 10 for count in self.predicted)
+        return f"answers fall on {used} of {classes} classes" if used < classes / 2 else ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the loop says after every step, and with more at the end of every epoch.
+
+    Attributes:
+        kind: `start` (nothing trained yet), `step`, `epoch`, `paused` or `stopped`.
+        epoch, epochs: epochs finished, and to do in all.
+        step, steps: steps taken since the beginning, and to do in all.
+        learning_rates: by parameter group.
+        terms: each loss term by name, unweighted, 0-d on the device; at `epoch` the epoch's means.
+        look: what can be said of the model without labels, at the start and after every epoch.
+        evaluation: how the model scores, where there is something to score on.
+        seconds: wall time of the training so far, without what came before a resume.
+    """
+
+    kind: Literal["start", "step", "epoch", "paused", "stopped"]
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    look: Look = Look()
+    evaluation: Score | None = None
+    seconds: float = 0.0
+
+
+class Controls:
+    """What a person may change while it trains; the loop reads it between two steps."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._pause = threading.Event()
+        self.learning_rate_factor = 1.0
+        self.weights: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """End after this step and keep what was learnt."""
+        self._stop.set()
+
+    def pause(self) -> None:
+        """Hold still after this step until `resume`."""
+        self._pause.set()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._pause.clear()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was asked for."""
+        return self._stop.is_set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` was asked for."""
+        return self._pause.is_set()

@@ -1,0 +1,28 @@
+import math
+
+import pytest
+
+from socketlab.training.steps import Look
+
+
+@pytest.mark.parametrize(
+    ("predicted", "note"),
+    [
+        ((50, 50, 0, 0, 0), "answers fall on 2 of 5 classes"),
+        ((100, 0, 0, 0, 0), "answers fall on 1 of 5 classes"),
+        ((50, 30, 20, 0, 0), ""),
+        ((50, 50, 0, 0), ""),  # half of the classes is not under half
+        ((96, 1, 1, 1, 1), "answers fall on 1 of 5 classes"),  # under a tenth of an even share
+        ((94, 2, 2, 2, 0), ""),
+        ((), ""),
+    ],
+)
+def test_a_collapse_is_named(predicted: tuple[int, ...], note: str) -> None:
+    assert Look(predicted=predicted).note == note
+
+
+def test_entropy_of_the_answers() -> None:
+    assert Look(predicted=(7, 7, 7)).predicted_entropy == pytest.approx(math.log(3))
+    assert Look(predicted=(0, 9, 0)).predicted_entropy == 0
+    wanted = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert Look(predicted=(3, 1)).predicted_entropy == pytest.approx(wanted)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs
-from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier
 from socketlab.training.inference import predict
 from socketlab.training.precision import Precision
 
@@ -20,8 +20,8 @@ class PairFeatures:
 
 
 def pair_features(
-    source_model: Classifier,
-    model: Classifier,
+    source_model: AnyClassifier,
+    model: AnyClassifier,
     pairs: ImagePairs,
     crop: int,
     precision: Precision,

@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test lab install bench-quality clean
+.PHONY: demo test lab install bench-quality bench-released bench-sources clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -35,6 +35,12 @@ lab: install ## JupyterLab on loopback; the address it prints carries the token
 
 bench-quality: install ## the quality table: three seeds, resumes where it was interrupted
 	$(BIN)/python benchmarks/quality.py
+
+bench-released: install ## SOCKET, from ours to the released program's switch by switch; resumes
+	$(BIN)/python benchmarks/quality.py socket_as_released socket_as_released_nyuv2
+
+bench-sources: install ## SOCKET from several source models; resumes after each training
+	$(BIN)/python benchmarks/several_sources.py
 
 clean: ## remove the environment; runs/ and data/ stay
 	rm -rf $(VENV)

@@ -139,15 +139,24 @@ def run(
 
 
 def summary(folder: Path) -> None:
-    """Print a run's results, the time taken and where its report is."""
+    """Print a run's results of the last epochs, the time taken and where its report is.
+
+    Other choices of an epoch, also the one by labels, are in the report.
+    """
     from socketlab.runs.record import Run
 
     record = Run(folder).read()
     columns = (Column(name, no_wrap=True) for name in ("method", "domain", "protocol"))
     table = Table(*columns, "seed", "accuracy", "balanced accuracy", "n")
-    for row in record.results:
+    last = [row for row in record.results if row.chosen_by == "last"]
+    collapsed = any(row.note for row in last)
+    if collapsed:
+        table.add_column("note")
+    for row in last:
         scores = f"{row.accuracy:.1%}", f"{row.balanced_accuracy:.1%}"
-        table.add_row(row.method, row.target, row.protocol, str(row.seed), *scores, str(row.n))
+        note = [row.note] if collapsed else []
+        place = row.method, row.target, row.protocol, str(row.seed)
+        table.add_row(*place, *scores, str(row.n), *note)
     console.print(table)
     minutes, seconds = divmod(round(record.seconds), 60)
     console.print(f"Status: {record.status}. Time: {minutes} min {seconds} s.", highlight=False)

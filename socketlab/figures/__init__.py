@@ -1,5 +1,6 @@
 """Every picture that a notebook or a report shows: plain arrays in, a matplotlib Figure out."""
 
+from socketlab.figures.answers import answers_by_epoch
 from socketlab.figures.compare import comparison_bars
 from socketlab.figures.confusion import confusion
 from socketlab.figures.data import class_counts, depth_histogram
@@ -7,10 +8,12 @@ from socketlab.figures.gap import gap_bars
 from socketlab.figures.images import changed_examples, pair_grid
 from socketlab.figures.learning import learning_curves
 from socketlab.figures.maps import MapPanel, joint_map
+from socketlab.figures.per_class import per_class
 from socketlab.figures.style import to_png
 
 __all__ = [
     "MapPanel",
+    "answers_by_epoch",
     "changed_examples",
     "class_counts",
     "comparison_bars",
@@ -20,5 +23,6 @@ __all__ = [
     "joint_map",
     "learning_curves",
     "pair_grid",
+    "per_class",
     "to_png",
 ]

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from socketlab.figures.style import (
     INK,
     MUTED,
+    WRONG,
     fold,
     lines_high,
     method_colour,
@@ -31,13 +32,26 @@ _SOURCE_ONLY: Final = "source_only"
 
 @dataclass(frozen=True)
 class _Bar:
-    """One bar: a method on a source, with the accuracy of every seed in percent."""
+    """One bar: a method on a source, with the accuracy of every seed in percent.
+
+    `collapsed`: of how many of its seeds the answers fall on under half of the classes.
+    """
 
     method: str
     label: str
     values: tuple[float, ...]
     upper_reference: bool
     source: str
+    collapsed: int
+
+    @property
+    def words(self) -> str:
+        """The bar's name, and below it what one has to know about it."""
+        below = ["upper reference"] if self.upper_reference else []
+        if self.collapsed:
+            several = f": {self.collapsed} of {len(self.values)} seeds"
+            below.append("collapsed" + (several if len(self.values) > 1 else ""))
+        return "\n".join([self.label, *([", ".join(below)] if below else [])])
 
     @property
     def mean(self) -> float:
@@ -56,7 +70,8 @@ def comparison_bars(rows: pd.DataFrame, *, metric: Metric = "accuracy") -> Figur
     (shares in [0, 1]), a row per result. Every seed is a dot; the line is one standard deviation
     (n - 1) to each side. Dashed: `source_only`; points gained over it stand behind the mean. A
     method named `oracle...`, or an epoch chosen by `oracle`, is hatched and named as what it is:
-    an upper reference that nobody without target labels can have.
+    an upper reference that nobody without target labels can have. Where `rows` has a column `note`,
+    a bar says how many of its seeds have one: their answers collapsed.
     Raises ValueError for no rows, a missing column, or accuracies that are not shares.
     """
     _check_rows(rows, metric)
@@ -65,13 +80,15 @@ def comparison_bars(rows: pd.DataFrame, *, metric: Metric = "accuracy") -> Figur
         for (protocol, target), part in rows.groupby(["protocol", "target"], sort=False)
     ]
     step, head, foot = 0.37, 0.62, 0.5
-    letters = max(len(bar.label) for _, _, bars in panels for bar in bars)
-    left = min(4.2, 0.35 + 0.086 * letters)
+    texts = [line for _, _, bars in panels for bar in bars for line in bar.words.split("\n")]
+    left = min(4.2, 0.35 + 0.086 * max(map(len, texts)))
     plot_width = 5.4
     key = (
         "Dot: one seed. Line: ± one standard deviation. Number: mean, and points over source_only. "
         "Dashed: source_only with the same source."
     )
+    if any(bar.collapsed for _, _, bars in panels for bar in bars):
+        key += " Collapsed: the answers fall on under half of the classes."
     width = left + plot_width + 1.75
     key = fold(key, width - 0.4, 9)
     height = sum(head + foot + step * len(bars) for _, _, bars in panels)
@@ -121,15 +138,16 @@ def _bars(part: pd.DataFrame, metric: Metric) -> list[_Bar]:
             words.append("best epoch")
         elif (method, source) in several_choices:
             words.append("last epoch" if chosen_by == "last" else f"by {chosen_by}")
-        label = ", ".join(words) + ("\nupper reference" if oracle else "")
         values = tuple(100.0 * group[metric].to_numpy(dtype=np.float64))
-        bars.append(_Bar(str(method), label, values, oracle, str(source)))
+        collapsed = int((group["note"] != "").sum()) if "note" in group else 0
+        bars.append(_Bar(str(method), ", ".join(words), values, oracle, str(source), collapsed))
     return sorted(bars, key=lambda bar: -bar.mean)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[_Bar]) -> None:
     floor = {bar.source: bar.mean for bar in reversed(bars) if bar.method == _SOURCE_ONLY}
-    highest = max(max(bar.values) for bar in bars)
+    # Texts are only drawn where they begin inside the axes.
+    highest = min(100.0, max(max(*bar.values, bar.mean + bar.deviation) for bar in bars))
     for position, bar in enumerate(bars):
         axes.barh(
             position,
@@ -154,8 +172,8 @@ def _draw_bars(axes: Axes, bars: Sequence[_Bar]) -> None:
         )
         text = f"{bar.mean:.1f}"
         if bar.source in floor and bar.method != _SOURCE_ONLY:
-            text += signed(f"  ({bar.mean - floor[bar.source]:+.1f})")
-        end = max(bar.mean + bar.deviation, *bar.values)
+            text += signed(f"  ({bar.mean - floor[bar.source]:+z.1f})")
+        end = min(highest, max(bar.mean + bar.deviation, *bar.values))
         axes.annotate(
             text,
             (end, float(position)),
@@ -169,10 +187,10 @@ def _draw_bars(axes: Axes, bars: Sequence[_Bar]) -> None:
             zorder=5,
         )
     _draw_floor(axes, bars, floor)
-    axes.set_yticks(range(len(bars)), [bar.label for bar in bars], linespacing=0.95)
+    axes.set_yticks(range(len(bars)), [bar.words for bar in bars], linespacing=0.95)
     for tick, bar in zip(axes.get_yticklabels(), bars, strict=True):
-        if bar.upper_reference:
-            tick.set_color(MUTED)
+        if bar.upper_reference or bar.collapsed:
+            tick.set_color(WRONG if bar.collapsed else MUTED)
             tick.set_fontsize(8.5)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xlim(0.0, min(100.0, highest * 1.06 + 0.5))

@@ -14,7 +14,7 @@ from socketlab.figures.map_panel import MapPanel
 from socketlab.gap.features import PairFeatures, pair_features
 from socketlab.gap.metrics import GapRow, gap_table
 from socketlab.gap.projection import Method, Projection, project
-from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.stages import Trip
 
@@ -46,7 +46,7 @@ def gap_features(experiment: Experiment, trip: Trip) -> GapFeatures:
         )
     source_model, target_model = experiment.source_model(trip.seed), experiment.target_model(trip)
 
-    def features(model: Classifier) -> dict[str, PairFeatures]:
+    def features(model: AnyClassifier) -> dict[str, PairFeatures]:
         about = experiment.parameters.crop_pixels, experiment.precision
         encoding = experiment.parameters.encoding
         return {

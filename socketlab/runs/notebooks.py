@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from socketlab.runs.parameters import home
+from socketlab.runs.places import home
 from socketlab.runs.planning import Planned
 from socketlab.runs.record import PART_VARIABLE, Part, Record, Run
 from socketlab.widgets.live import HEADLESS_VARIABLE

@@ -7,72 +7,18 @@ import ast
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from socketlab.data import Manifest, load_manifest
-from socketlab.methods import check_method
-from socketlab.models.names import check_backbone
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-DomainName = str
+from socketlab.gap.scores import check_score
+from socketlab.methods import REGISTRY, check_method
+from socketlab.runs.shared_parameters import DomainName, Name, Parameters
 
 
 class ParameterError(ValueError):
     """A parameter that a notebook does not have, or a value it cannot have."""
-
-
-class Parameters(BaseModel):
-    """What every notebook of one experiment shares."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    notebook: ClassVar[str]
-
-    run: Name = Field("first", description="name of the run; its folder is runs_dir/run")
-    data: str = Field("scenes", description="name of a manifest, or the path of one")
-    root: str | None = Field(None, description="folder of the raw images, if not where looked for")
-    size: int = Field(64, ge=8, le=1024, description="prepared size in pixels")
-    crop: int | None = Field(None, ge=8, description="input of the network; default 7/8 of size")
-    protocol: str = Field("held_out", description="what is adapted on and scored on")
-    source: DomainName = Field("a/rgb", description="domain that the source model is trained on")
-    target: DomainName = Field("a/depth", description="domain to move to")
-    encoding: Literal["replicate", "inverse"] = Field("replicate", description="depth to grey")
-    backbone: str = "resnet_small"
-    weights: str = Field("none", description="none, imagenet, or a safetensors file")
-    source_options: dict[str, Any] = Field({}, description="of the source model's training")
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    data_dir: str = Field("data", description="where prepared images are kept")
-    runs_dir: str = Field("runs", description="where runs are kept")
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        manifest = manifest_of(self.data)
-        manifest.protocol(self.protocol)
-        manifest.domain(self.source)
-        manifest.domain(self.target)
-        if manifest.domain(self.source).modality != "rgb":
-            known = [n for n, d in manifest.domains.items() if d.modality == "rgb"]
-            raise ValueError(f"source {self.source!r} is not rgb. Known: {', '.join(known)}.")
-        if self.source == self.target:
-            raise ValueError(f"source and target are both {self.source!r}; name two domains.")
-        if self.crop is not None and self.crop > self.size:
-            raise ValueError(f"crop {self.crop} is larger than size {self.size}.")
-        check_backbone(self.backbone)
-        return self
-
-    @property
-    def crop_pixels(self) -> int:
-        """The crop asked for, or 7/8 of the prepared size, as 224 is of 256."""
-        return self.crop if self.crop is not None else self.size * 7 // 8
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return at_home(self.runs_dir) / self.run
 
 
 class PrepareData(Parameters):
@@ -94,16 +40,36 @@ class WithMethods(Parameters):
     options: dict[str, dict[str, Any]] = Field(
         {}, description="what differs from a method's defaults, by method"
     )
+    variants: dict[Name, str] = Field(
+        {}, description="another name for a method, which then has options of its own"
+    )
+    choose_by: str = Field(
+        "information_maximisation", description="label-free score that chooses an epoch"
+    )
 
     @model_validator(mode="after")
     def _methods_exist(self) -> Self:
+        for name, method in self.variants.items():
+            check_method(method)
+            if name in REGISTRY:
+                raise ValueError(f"variants: {name!r} is a method already; call it otherwise.")
         for name in self.asked_methods():
-            check_method(name)
+            check_method(self.method_of(name))
+        check_score(self.choose_by)
         return self
 
+    def method_of(self, name: str) -> str:
+        """As above."""
+        return self.variants.get(name, name)
+
+    def options_of(self, name: str) -> dict[str, Any]:
+        """As above."""
+        method = self.method_of(name)
+        return self.options.get(method, {}) | self.options.get(name, {})
+
     def asked_methods(self) -> list[str]:
-        """All methods that are named."""
-        return list(self.options)
+        """As above."""
+        return [*self.used_methods(), *self.options]
 
 
 class WithMethod(WithMethods):
@@ -111,9 +77,9 @@ class WithMethod(WithMethods):
 
     method: str = Field("socket", description="a registered method")
 
-    def asked_methods(self) -> list[str]:
-        """The one method, and those that have options."""
-        return [self.method, *self.options]
+    def used_methods(self) -> list[str]:
+        """The one method."""
+        return [self.method]
 
 
 class ModalityGap(WithMethod):
@@ -138,13 +104,13 @@ class Compare(WithMethods):
     protocols: list[str] = Field([], description="default: only `protocol`")
     seeds: list[int] = Field([0], min_length=1)
 
-    def asked_methods(self) -> list[str]:
-        """All that are compared, and those that have options."""
-        return [*self.methods, *self.options]
+    def used_methods(self) -> list[str]:
+        """All that are compared."""
+        return list(self.methods)
 
     @model_validator(mode="after")
     def _lists_exist(self) -> Self:
-        manifest = manifest_of(self.data)
+        manifest = self.manifest
         for target in self.targets:
             manifest.domain(target)
         for protocol in self.protocols:
@@ -156,24 +122,6 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     model.notebook: model
     for model in (PrepareData, TrainSource, ModalityGap, TransferParameters, Compare)
 }
-
-
-def home() -> Path:
-    """The project's folder: the working folder or the nearest above it that holds `notebooks`."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "notebooks").is_dir() and (folder / "data_manifests").is_dir():
-            return folder
-    return Path.cwd()
-
-
-def at_home(path: str) -> Path:
-    """A path that a person wrote: relative ones start at `home`, in Jupyter and headless alike."""
-    return home() / Path(path).expanduser()
-
-
-def manifest_of(data: str) -> Manifest:
-    """The manifest of that name, or in that file; a relative path starts at `home`."""
-    return load_manifest(at_home(data) if data.endswith((".yaml", ".yml")) else data)
 
 
 def notebook_name(text: str) -> str:

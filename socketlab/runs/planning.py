@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from socketlab.runs.parameters import (
-    NOTEBOOKS,
-    ParameterError,
-    Parameters,
-    at_home,
-    home,
-    notebook_name,
-    read_yaml,
-    validate,
-)
+from socketlab.runs.parameters import NOTEBOOKS, ParameterError, notebook_name, read_yaml, validate
+from socketlab.runs.places import at_home, home
+from socketlab.runs.shared_parameters import Parameters
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,7 +42,19 @@ class Part(BaseModel):
 
 
 class Result(BaseModel):
-    """One row of the results: how one model scores on one domain."""
+    """One row of the results: how one model scores on one domain.
+
+    Attributes:
+        chosen_by: `last` epoch, the label-free score that chose the epoch, or `oracle`: the best
+            one by the labels, which nobody has in the field.
+        epoch: which epoch's model it is.
+        scores: label-free scores at that epoch.
+        predicted: how many adapted-on images it puts into each class.
+        mixing: the weight of each source model, where there are several.
+        note: a warning where the answers fall on under half of the classes.
+        seconds, peak_memory, parameters: of the training: wall time with scoring, MiB, and how
+            many numbers were trained.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +68,14 @@ class Result(BaseModel):
     chosen_by: str
     n: int
     stage: str
+    epoch: int = 0
     scores: dict[str, float] = {}
+    predicted: list[int] = []
+    mixing: list[float] = []
+    note: str = ""
+    seconds: float = 0.0
+    peak_memory: float = 0.0
+    parameters: int = 0
 
 
 class Listed(BaseModel):
@@ -188,15 +207,12 @@ class Run:
         part = self.read().stages.get(stage)
         return part is not None and part.status == "done" and part.fingerprint == fingerprint
 
-    def add_result(self, result: Result) -> None:
-        """Add a row, or replace the row of the same stage, target, and choice of model."""
-
-        def key(row: Result) -> tuple[str, str, str]:
-            return row.stage, row.target, row.chosen_by
+    def put_results(self, stage: str, results: Sequence[Result]) -> None:
+        """The rows of a stage, in the place of those that it had."""
 
         def change(record: Record) -> None:
-            record.results = [row for row in record.results if key(row) != key(result)]
-            record.results.append(result)
+            record.results = [row for row in record.results if row.stage != stage]
+            record.results.extend(results)
 
         self.change(change)
 

@@ -14,22 +14,19 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from socketlab.runs.files import replace_file
+from socketlab.runs.report_lines import by_case, largest_gain, lines, sentence, stage_rows
 from socketlab.runs.report_values import (
     Record,
-    by_case,
     command,
     duration,
     flatten,
-    largest_gain,
-    lines,
     mapping,
+    mebibytes,
     moment,
     percent,
     plain,
     points,
     records,
-    sentence,
-    stage_rows,
 )
 
 TEMPLATE: Final = "report.html.jinja"
@@ -59,6 +56,8 @@ def write_report(run_folder: Path) -> Path:
     run = _read(run_folder / "run.json")
     results = records(run.get("results"))
     over_seeds = lines(results)
+    last = [line for line in over_seeds if line.is_last]
+    chosen = [line for line in over_seeds if not line.is_last]
     pictures = _pictures(run_folder, records(run.get("figures")))
     html = (
         _environment()
@@ -68,8 +67,9 @@ def write_report(run_folder: Path) -> Path:
             name=plain(run.get("name") or run_folder.name),
             status=plain(run.get("status") or "unknown"),
             sentence=sentence(results),
-            cases=by_case(over_seeds),
-            best=largest_gain(over_seeds),
+            cases=by_case(last),
+            chosen=by_case(chosen),
+            best=largest_gain(last),
             results=results,
             device=mapping(run.get("device")),
             notebooks=_grouped(pictures),
@@ -98,6 +98,7 @@ def _environment() -> Environment:
         "moment": moment,
         "percent": percent,
         "points": points,
+        "mebibytes": mebibytes,
         "duration": duration,
         "plain": plain,
     }

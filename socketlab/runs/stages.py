@@ -2,38 +2,91 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from socketlab.training.loop import Step
+from socketlab.methods import check_options
+from socketlab.methods.source import SourceOptions
+from socketlab.runs.shared_parameters import Parameters
+from socketlab.training.steps import Step
 
 
 @dataclass(frozen=True)
 class Trip:
-    """One transfer: which method takes the source model where; None means as the parameters say."""
+    """One transfer: which method takes the source model, or several, where.
 
+    `name` is what it is called: the method's own name, or a variant's with other options.
+    """
+
+    name: str
     method: str
+    sources: tuple[str, ...]
     target: str
     protocol: str
     seed: int
     options: dict[str, Any]
 
     @property
+    def source(self) -> str:
+        """The source domains in words: `a/rgb + b/rgb`."""
+        return " + ".join(self.sources)
+
+    @property
     def stage(self) -> str:
         """The name of its stage and files."""
         target = self.target.replace("/", ".")
-        return f"{self.method}-to-{target}-{self.protocol}-seed{self.seed}"
+        several = "+".join(self.sources).replace("/", ".") if len(self.sources) > 1 else ""
+        came = f"-from-{several}" if several else ""
+        return f"{self.name}{came}-to-{target}-{self.protocol}-seed{self.seed}"
 
 
 def step_values(step: Step) -> dict[str, float]:
     """The numbers of a step by the names that `metrics.parquet` and the curves use."""
     values = {f"loss/{name}": float(value) for name, value in step.terms.items()}
-    values |= {f"score/{name}": value for name, value in step.scores.items()}
+    values |= {f"score/{name}": value for name, value in step.look.scores.items()}
+    values |= {f"mixing/{k}": weight for k, weight in enumerate(step.look.mixing)}
+    if step.look.predicted:
+        values |= {f"predicted/{k}": count for k, count in enumerate(step.look.predicted)}
+        values["predicted_entropy"] = step.look.predicted_entropy
     values |= {f"learning_rate/{name}": rate for name, rate in step.learning_rates.items()}
     if step.evaluation is not None:
         values["accuracy"] = step.evaluation.accuracy
         values["balanced_accuracy"] = step.evaluation.balanced_accuracy
     return values
+
+
+def source_fingerprint(
+    parameters: Parameters, store: str, source: str, options: SourceOptions, seed: int
+) -> str:
+    """Of all that decides a source model; `store` is the name of the prepared images' folder."""
+    rules = parameters.manifest.protocol(parameters.protocol)
+    return digest(
+        store,
+        parameters.manifest.domain(source).model_dump(mode="json"),
+        parameters.crop_pixels,
+        source,
+        rules.source_splits,
+        rules.task_relevant,
+        options.model_dump(mode="json"),
+        seed,
+    )
+
+
+def transfer_fingerprint(
+    parameters: Parameters, trip: Trip, sources: Sequence[tuple[str, str]]
+) -> str:
+    """Of all that decides a transfer.
+
+    `sources` has the fingerprint of each source model and the sha256 of its very weights: one that
+    was stopped and then finished is another one.
+    """
+    options = check_options(trip.method, trip.options).model_dump(mode="json")
+    rules = parameters.manifest.protocol(trip.protocol).model_dump(mode="json")
+    domain = parameters.manifest.domain(trip.target).model_dump(mode="json")
+    chosen_by = getattr(parameters, "choose_by", "last")
+    where = (trip.method, trip.target, domain, parameters.encoding, chosen_by)
+    return digest(sources, *where, rules, options, trip.seed)
 
 
 def digest(*parts: Any) -> str:

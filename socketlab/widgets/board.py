@@ -9,7 +9,7 @@ from IPython.display import display
 
 from socketlab.figures.learning import learning_curves
 from socketlab.figures.style import to_png
-from socketlab.training.loop import Controls, Step
+from socketlab.training.steps import Controls, Step
 
 
 class Board:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pandas as pd
 
-from socketlab.training.loop import Controls, Step
+from socketlab.training.steps import Controls, Step
 
 HEADLESS_VARIABLE = "SOCKETLAB_HEADLESS"
 UPDATES_PER_SECOND = 3
@@ -30,6 +30,8 @@ def describe(step: Step) -> str:
         parts.append(f"balanced {step.evaluation.balanced_accuracy:.1%}")
     if "total" in step.terms:
         parts.append(f"loss {float(step.terms['total']):.3f}")
+    if step.look.note:
+        parts.append(f"collapsed: {step.look.note}")
     remaining = _remaining(step)
     parts.append(f"({step.seconds:.0f} s{remaining})")
     return "  ".join(parts)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from socketlab import cli
+from socketlab.runs.record import Result, Run
 
 
 def call(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -64,6 +65,32 @@ def test_the_report_is_written_anew(tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli.app, ["report", str(tmp_path)])
     assert shown.exit_code == 0
     assert "mine" in (tmp_path / "report.html").read_text()
+
+
+def test_results_are_of_the_last_epoch_with_a_note_only_where_one_collapsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.console, "width", 200, raising=False)
+    values = {"protocol": "held_out", "source": "a/rgb", "target": "a/depth", "n": 600}
+
+    def result(chosen_by: str, share: float, note: str = "") -> Result:
+        about = {"method": "socket", "seed": 0, "stage": "s", "chosen_by": chosen_by, "note": note}
+        return Result(accuracy=share, balanced_accuracy=share / 2, **about, **values)
+
+    run = Run(tmp_path)
+    others = [result("entropy", 0.7, note="answers fall on 2 of 6 classes"), result("oracle", 0.8)]
+    run.put_results("s", [result("last", 0.6), *others])
+    cli.summary(tmp_path)
+    shown = capsys.readouterr().out
+    assert "60.0%" in shown
+    assert "30.0%" in shown
+    assert not any(word in shown for word in ("70.0%", "80.0%", "note", "answers fall"))
+    run.put_results("s", [result("last", 0.6, note="answers fall on 1 of 6 classes"), *others])
+    cli.summary(tmp_path)
+    shown = capsys.readouterr().out
+    assert "note" in shown
+    assert "answers fall on 1 of 6 classes" in shown
+    assert "2 of 6" not in shown
 
 
 def test_an_error_is_one_line_and_exit_status_1(root: Path) -> None:

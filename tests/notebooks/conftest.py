@@ -34,7 +34,7 @@ class Workplace:
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run the command line to its end."""
         process = self.start(*words)
-        out, error = process.communicate(timeout=300)
+        out, error = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 

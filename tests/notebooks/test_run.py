@@ -37,8 +37,10 @@ def record(folder: Path) -> Record:
     return found
 
 
-def results(found: Record) -> dict[str, Record]:
-    return {row["stage"]: row for row in found["results"]}
+def results(found: Record) -> list[Record]:
+    """All rows, without what the clock and the rest of the process decide."""
+    measured = ("seconds", "peak_memory")
+    return [{key: row[key] for key in row if key not in measured} for row in found["results"]]
 
 
 class Rows(HTMLParser):
@@ -74,14 +76,14 @@ def kernel_of(process: "subprocess.Popen[str]") -> psutil.Process | None:
 
 def wait_for(condition: Any, process: "subprocess.Popen[str]") -> Any:
     """Poll until `condition` gives something; fail if the process ends before."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600  # the machine may be busy with other things
     while time.monotonic() < until:
         found = condition()
         if found:
             return found
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
-    raise AssertionError("waited for two minutes")
+    raise AssertionError("waited for ten minutes")
 
 
 # --- (a) to the end -----------------------------------------------------------------------------
@@ -113,7 +115,7 @@ def test_every_figure_is_a_png(undisturbed: Any, workplace: Workplace) -> None:
     folder = workplace.runs / "whole"
     listed = [row["file"] for row in record(folder)["figures"]]
     assert sorted(listed) == sorted(f"figures/{p.name}" for p in (folder / "figures").iterdir())
-    assert len(listed) == len(set(listed)) >= 3 + 2 + 3 + 4 + 1
+    assert len(listed) == len(set(listed)) >= 3 + 2 + 4 + 4 + 2
     for file in listed:
         assert (folder / file).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert {row["notebook"] for row in record(folder)["figures"]} == set(PARTS)
@@ -139,7 +141,15 @@ def test_printed_numbers_are_those_of_the_record_and_of_the_report(
 ) -> None:
     folder = workplace.runs / "whole"
     rows = record(folder)["results"]
-    assert [row["method"] for row in rows] == ["source", "source_only", "socket"]
+    assert [(row["method"], row["chosen_by"]) for row in rows] == [
+        ("source", "last"),
+        ("source_only", "last"),
+        ("socket", "last"),
+        ("socket", "information_maximisation"),
+        ("socket", "oracle"),
+    ]
+    last = [row for row in rows if row["chosen_by"] == "last"]
+    noted = any(row["note"] for row in last)
     printed = [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in undisturbed.stdout.splitlines()
@@ -154,19 +164,51 @@ def test_printed_numbers_are_those_of_the_record_and_of_the_report(
             f"{100 * row['accuracy']:.1f}%",
             f"{100 * row['balanced_accuracy']:.1f}%",
             str(row["n"]),
+            *([row["note"]] if noted else []),
         ]
-        for row in rows
+        for row in last
     ]
     page = Rows((folder / "report.html").read_text())
     shown = {tuple(values) for values in page.values}
     for row in rows:
         assert (str(row["accuracy"]), str(row["balanced_accuracy"])) in shown
-        words = f"{100 * row['accuracy']:.1f} %"
-        assert any(line[0] == row["method"] and words in line for line in page.words if line)
+        words = {f"{100 * row['accuracy']:.1f} %", f"{row['chosen_by']} (epoch {row['epoch']})"}
+        assert any(line[0] == row["method"] and words <= set(line) for line in page.words if line)
     assert page.pictures == len(record(folder)["figures"])
-    metrics = pd.read_parquet(folder / "metrics.parquet")
-    last = metrics[(metrics["stage"] == SOCKET) & (metrics["name"] == "accuracy")]["value"]
-    assert last.iloc[-1] == rows[2]["accuracy"]
+
+
+def test_a_row_is_its_epoch_in_the_metrics(undisturbed: Any, workplace: Workplace) -> None:
+    folder = workplace.runs / "whole"
+    metrics = metrics_of(folder)
+    table = metrics[metrics["stage"] == SOCKET].pivot(index="epoch", columns="name", values="value")
+    rows = {r["chosen_by"]: r for r in record(folder)["results"] if r["stage"] == SOCKET}
+    for row in rows.values():
+        values = table.loc[row["epoch"]]
+        assert row["accuracy"] == values["accuracy"]
+        assert row["balanced_accuracy"] == values["balanced_accuracy"]
+        assert row["predicted"] == [values[f"predicted/{k}"] for k in range(6)]
+    trained = table.loc[1:]
+    score = trained["score/information_maximisation"]  # lower is better
+    assert {name: row["epoch"] for name, row in rows.items()} == {
+        "last": 5,
+        "information_maximisation": score.idxmin(),
+        "oracle": trained["balanced_accuracy"].idxmax(),
+    }
+
+
+def test_the_table_of_epochs_in_the_notebook_is_that_of_the_record(
+    undisturbed: Any, workplace: Workplace
+) -> None:
+    folder = workplace.runs / "whole"
+    executed = json.loads((folder / "notebooks" / "05_transfer.ipynb").read_text())
+    outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
+    tables = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
+    (table,) = [Rows("".join(table)).words for table in tables if "chosen_by" in "".join(table)]
+    rows = [row for row in record(folder)["results"] if row["stage"] == SOCKET]
+    assert [line[1:3] for line in table[1:]] == [[r["chosen_by"], str(r["epoch"])] for r in rows]
+    assert [float(line[4]) for line in table[1:]] == [
+        round(r["balanced_accuracy"], 3) for r in rows
+    ]
 
 
 def test_what_is_done_is_passed_over(
@@ -217,6 +259,10 @@ def test_a_run_that_was_killed_ends_with_the_same_numbers(
     wanted, have = metrics_of(whole), metrics_of(killed)
     assert len(wanted) > 50
     pd.testing.assert_frame_equal(have, wanted, check_exact=True)
+    for name in (f"{SOCKET}.safetensors", f"{SOCKET}.chosen.safetensors"):
+        assert (killed / "models" / name).read_bytes() == (whole / "models" / name).read_bytes()
+    wanted, have = answers_of(whole), answers_of(killed)
+    pd.testing.assert_frame_equal(have, wanted, check_exact=True)
 
 
 def with_source_model_alone(whole: Path, folder: Path) -> None:
@@ -235,6 +281,10 @@ def with_source_model_alone(whole: Path, folder: Path) -> None:
 
 def metrics_of(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "metrics.parquet")
+
+
+def answers_of(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "answers" / f"{SOCKET}.parquet")
 
 
 # --- (c) misspelt -------------------------------------------------------------------------------
@@ -291,7 +341,7 @@ def test_a_kernel_that_is_killed_is_no_finished_notebook(
     kernel = kernel_of(process)
     assert kernel is not None
     os.kill(kernel.pid, signal.SIGKILL)
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=600)
     assert process.returncode == 1, out + error
     found = record(folder)
     assert found["status"] == found["notebooks"]["01_prepare_data"]["status"] == "failed"

@@ -1,6 +1,7 @@
 """An experiment on a tiny data set: what is kept, what is done anew, and what a stop leaves."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,17 +11,20 @@ import pandas as pd
 import pytest
 import torch
 
-from socketlab.models.checkpoint import CheckpointError, load_card, load_classifier
+from socketlab.models.checkpoint import CheckpointError, load_card, load_classifier, save_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.runs.experiment import Experiment
-from socketlab.runs.keeping import model_file
+from socketlab.runs.keeping import load_answers, model_file
 from socketlab.runs.parameters import validate
 from socketlab.runs.record import PART_VARIABLE, Result
-from socketlab.training.loop import Controls, NonFiniteLoss, Step
+from socketlab.training.loop import NonFiniteLoss
+from socketlab.training.steps import Controls, Step
+from socketlab.widgets.live import describe
 
 SOURCE = "source-a.rgb-seed0"
 SOURCE_ONLY = "source_only-to-a.depth-held_out-seed0"
 SOCKET = "socket-to-a.depth-held_out-seed0"
+SCORE = "information_maximisation"
 EPOCHS = 3
 STEPS = 4  # 36 target images in batches of 8
 
@@ -89,8 +93,14 @@ def with_source(copied: Make, tmp_path: Path) -> Make:
     return copied
 
 
-def rows(experiment: Experiment) -> dict[str, Result]:
-    return {row.stage: row for row in experiment.run.read().results}
+def rows(experiment: Experiment, chosen_by: str = "last") -> dict[str, Result]:
+    found = experiment.run.read().results
+    return {row.stage: row for row in found if row.chosen_by == chosen_by}
+
+
+def lasting(row: Result) -> dict[str, Any]:
+    """A row without what differs from one time to the next."""
+    return row.model_dump(exclude={"seconds", "peak_memory"})
 
 
 def same_weights(first: Classifier, second: Classifier) -> bool:
@@ -101,6 +111,10 @@ def same_weights(first: Classifier, second: Classifier) -> bool:
 
 def kept(experiment: Experiment, stage: str = SOCKET) -> Classifier:
     return load_classifier(model_file(experiment.run, stage))[0]
+
+
+def chosen(experiment: Experiment) -> Classifier:
+    return load_classifier(model_file(experiment.run, SOCKET, chosen=True))[0]
 
 
 def metrics(experiment: Experiment, stage: str = SOCKET) -> pd.DataFrame:
@@ -151,9 +165,81 @@ def test_the_models_are_kept_with_cards(finished: Experiment) -> None:
         assert card.configuration["options"]["epochs"] == (2 if method == "source" else EPOCHS)
     assert not same_weights(kept(finished), kept(finished, SOURCE))
     assert sorted(p.name for p in (finished.run.folder / "models").glob("*.safetensors")) == [
+        f"{SOCKET}.chosen.safetensors",
         f"{SOCKET}.safetensors",
         f"{SOURCE}.safetensors",
     ]
+
+
+def test_an_epoch_is_chosen_without_labels_and_by_an_oracle(finished: Experiment) -> None:
+    table = metrics(finished).pivot(index="epoch", columns="name", values="value").loc[1:]
+    by_score, by_oracle = rows(finished, SCORE), rows(finished, "oracle")
+    assert list(by_score) == list(by_oracle) == [SOCKET]
+    assert by_score[SOCKET].epoch == table[f"score/{SCORE}"].idxmin()
+    assert by_oracle[SOCKET].epoch == table["balanced_accuracy"].idxmax()
+    for row in (by_score[SOCKET], by_oracle[SOCKET]):
+        assert row.balanced_accuracy == table["balanced_accuracy"][row.epoch]
+        assert row.scores["entropy"] == table["score/entropy"][row.epoch]
+    score = finished.score(chosen(finished), finished.trip())
+    assert score.accuracy == by_score[SOCKET].accuracy
+    card = load_card(model_file(finished.run, SOCKET, chosen=True))
+    assert card.configuration["chosen_by"] == SCORE
+
+
+def test_another_score_chooses_another_epoch(with_source: Make) -> None:
+    """`pair_distance` falls from epoch to epoch, so that the last one is chosen."""
+    experiment = with_source(choose_by="pair_distance")
+    last(experiment.transfer(experiment.trip()))
+    found = experiment.run.read().results
+    assert [row.chosen_by for row in found if row.stage == SOCKET] == [
+        "last",
+        "pair_distance",
+        "oracle",
+    ]
+    table = metrics(experiment).pivot(index="epoch", columns="name", values="value").loc[1:]
+    chosen_row = rows(experiment, "pair_distance")[SOCKET]
+    assert chosen_row.epoch == table["score/pair_distance"].idxmin()
+
+
+def test_rows_say_what_a_training_costs_and_where_its_answers_fall(finished: Experiment) -> None:
+    row = rows(finished)[SOCKET]
+    model = kept(finished)
+    heads = sum(p.numel() for p in model.head.parameters())
+    assert row.parameters == sum(p.numel() for p in model.parameters()) - heads
+    assert rows(finished)[SOURCE_ONLY].parameters == 0
+    assert row.seconds > 0 and row.peak_memory > 50
+    assert sum(row.predicted) == 36 and len(row.predicted) == 6
+    table = metrics(finished)
+    entropy = table[(table["name"] == "predicted_entropy") & (table["epoch"] == EPOCHS)]["value"]
+    shares = [count / 36 for count in row.predicted if count]
+    assert float(entropy.iloc[0]) == pytest.approx(-sum(p * math.log(p) for p in shares))
+
+
+def test_a_collapse_is_in_the_record(with_source: Make) -> None:
+    """A source model that answers everything with one class."""
+    experiment = with_source()
+    file = model_file(experiment.run, SOURCE)
+    model, card = load_classifier(file)
+    with torch.no_grad():
+        model.members[0].head.bias[2] = 100
+    save_classifier(model, file, card)
+    (step,) = experiment.transfer(experiment.trip("source_only"))
+    row = rows(experiment)[SOURCE_ONLY]
+    assert row.note == step.look.note == "answers fall on 1 of 6 classes"
+    assert row.predicted == [0, 0, 36, 0, 0, 0]
+    assert "collapsed: answers fall on 1 of 6 classes" in describe(step)
+
+
+def test_answers_are_kept_image_by_image(finished: Experiment) -> None:
+    evaluation = finished.views().evaluation
+    for stage in (SOURCE_ONLY, SOCKET):
+        table = load_answers(finished.run, stage)
+        assert tuple(table["id"]) == evaluation.images.ids
+        assert table["truth"].tolist() == evaluation.labels.tolist()
+        right = (table["truth"] == table["answer"]).mean()
+        assert right == pytest.approx(rows(finished)[stage].accuracy)
+    with pytest.raises(FileNotFoundError, match="'shot' has not been scored yet"):
+        load_answers(finished.run, "shot")
 
 
 def test_metrics_have_every_epoch_once(finished: Experiment) -> None:
@@ -194,8 +280,10 @@ def test_a_changed_option_trains_anew_and_replaces_the_row(copied: Make) -> None
     assert step is not None
     assert (step.kind, step.epochs) == ("epoch", 1)
     assert not same_weights(kept(experiment), before)
+    # With one epoch there is nothing to choose, and nothing is left of what was chosen before.
     assert [row.stage for row in experiment.run.read().results] == [SOURCE, SOURCE_ONLY, SOCKET]
     assert set(metrics(experiment)["epoch"]) == {0, 1}
+    assert not model_file(experiment.run, SOCKET, chosen=True).exists()
     assert load_card(model_file(experiment.run, SOCKET)).configuration["options"]["epochs"] == 1
 
 
@@ -259,7 +347,10 @@ def test_a_stop_keeps_a_model_and_the_next_run_ends_as_if_undisturbed(
     assert [step.epoch for step in steps if step.kind == "epoch"] == list(range(whole + 1, 4))
     assert again.run.is_done(SOCKET, again.run.read().stages[SOCKET].fingerprint)
     assert same_weights(kept(again), kept(finished))
-    assert rows(again)[SOCKET] == rows(finished)[SOCKET]
+    for chosen_by in ("last", SCORE, "oracle"):
+        found, wanted = (rows(one, chosen_by)[SOCKET] for one in (again, finished))
+        assert lasting(found) == lasting(wanted)
+    assert same_weights(chosen(again), chosen(finished))
     pd.testing.assert_frame_equal(metrics(again), metrics(finished), check_exact=True)
     assert list((again.run.folder / "state").glob("*")) == []
 
@@ -340,6 +431,14 @@ def test_references_are_the_rows_of_the_same_case(finished: Experiment) -> None:
     wanted = {"source_only": rows(finished)[SOURCE_ONLY].accuracy}
     assert finished.references(finished.trip()) == wanted
     assert finished.references(finished.trip(seed=1)) == {}
+    rows_before = finished.run.read().results
+    made_up = [
+        rows(finished)[SOURCE_ONLY].model_copy(update={"method": "oracle_labels"} | changes)
+        for changes in ({"accuracy": 0.7}, {"accuracy": 0.9, "chosen_by": "oracle"})
+    ]
+    finished.run.put_results(SOURCE_ONLY, [rows(finished)[SOURCE_ONLY], *made_up])
+    assert finished.references(finished.trip()) == wanted | {"oracle_labels": 0.7}
+    finished.run.change(lambda record: record.results.__setitem__(slice(None), rows_before))
     assert finished.references(finished.trip(target="a/nir")) == {}
 
 
@@ -364,7 +463,7 @@ def test_a_stopped_source_model_can_be_used_and_what_it_led_to_is_done_anew(
     whole, undisturbed = rows(experiment), rows(finished)
     assert from_half[SOCKET].accuracy != undisturbed[SOCKET].accuracy
     for stage in (SOURCE, SOURCE_ONLY, SOCKET):
-        assert whole[stage] == undisturbed[stage]
+        assert lasting(whole[stage]) == lasting(undisturbed[stage])
 
 
 def test_a_notebook_that_ends_after_a_stop_does_not_make_the_run_done(make: Make) -> None:

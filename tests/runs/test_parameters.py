@@ -12,12 +12,11 @@ from socketlab.runs.parameters import (
     Compare,
     ParameterError,
     TransferParameters,
-    at_home,
     from_notebook,
-    home,
     notebook_name,
     validate,
 )
+from socketlab.runs.places import at_home, home
 
 
 def test_defaults_are_valid_for_every_notebook() -> None:
@@ -65,7 +64,19 @@ def test_defaults_are_valid_for_every_notebook() -> None:
         pytest.param("01", {"size": 32, "crop": 56}, ["crop 56", "size 32"], id="crop of size"),
         pytest.param("05", {"method": "sockt"}, ["'sockt'", "socket", "shot_im"], id="method"),
         pytest.param("05", {"options": {"sockt": {}}}, ["'sockt'", "socket"], id="options' method"),
-        pytest.param("06", {"methods": ["socket", "tent"]}, ["'tent'", "socket"], id="methods"),
+        pytest.param("06", {"methods": ["socket", "tant"]}, ["'tant'", "tent"], id="methods"),
+        pytest.param("06", {"variants": {"mine": "sockt"}}, ["'sockt'", "socket"], id="variants"),
+        pytest.param(
+            "06", {"variants": {"shot": "socket"}}, ["'shot' is a method already"], id="its name"
+        ),
+        pytest.param("05", {"choose_by": "luck"}, ["'luck'", "nuclear_norm"], id="choice"),
+        pytest.param("05", {"choose_by": "oracle"}, ["'oracle'", "entropy"], id="no oracle"),
+        pytest.param(
+            "01",
+            {"data": "nyuv2_scenes_224", "scenes_seed": 1, "source": "kv1/rgb"},
+            ["scenes_seed 1", "'nyuv2_scenes_224' is not rendered"],
+            id="another rendering of photographs",
+        ),
         pytest.param("06", {"methods": []}, ["methods = []"], id="no methods"),
         pytest.param("06", {"seeds": []}, ["seeds = []"], id="no seeds"),
         pytest.param("06", {"seeds": ["x"]}, ["seeds.0 = 'x'"], id="seeds"),
@@ -123,7 +134,7 @@ def test_an_unknown_notebook_is_named_with_the_known(text: str) -> None:
         notebook_name(text)
 
 
-CALL = "from socketlab.runs.parameters import from_notebook\nparameters = from_notebook('05', {})"
+CALL = "from socketlab.runs.parameters import from_notebook\nparameters = from_notebook'05', {}"
 
 
 def test_a_notebooks_own_cell_is_read() -> None:
@@ -190,3 +201,34 @@ def test_validation_loads_no_torch(root: Path) -> None:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.split(maxsplit=1) == ["6", "[]\n"]
+
+
+def test_a_variant_has_its_methods_options_and_its_own() -> None:
+    parameters = validate(
+        "06",
+        {
+            "methods": ["socket", "gated"],
+            "variants": {"gated": "socket"},
+            "options": {
+                "socket": {"epochs": 3, "pair_weight": 0.1},
+                "gated": {"pair_weight": 0.5, "statistics_gate": True},
+            },
+        },
+    )
+    assert [parameters.method_of(name) for name in parameters.asked_methods()] == ["socket"] * 4
+    assert parameters.options_of("socket") == {"epochs": 3, "pair_weight": 0.1}
+    own = {"epochs": 3, "pair_weight": 0.5, "statistics_gate": True}
+    assert parameters.options_of("gated") == own
+
+
+def test_another_rendering_is_another_data_set() -> None:
+    usual, other = (validate("01", {"scenes_seed": seed}).manifest for seed in (None, 7))
+    assert validate("01", {"scenes_seed": 0}).manifest == usual
+    assert usual.digest() != other.digest()
+    assert other.layout.model_dump() == usual.layout.model_dump() | {"seed": 7}
+
+
+def test_sources_are_one_or_several() -> None:
+    assert validate("05", {}).source_domains == ("a/rgb",)
+    several = validate("05", {"sources": ["b/rgb", "a/rgb"]})
+    assert several.source_domains == ("b/rgb", "a/rgb")

@@ -176,7 +176,8 @@ def test_files_that_are_no_parameter_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("notebook", list(NOTEBOOKS))
 def test_the_cells_of_the_real_notebooks_hold_valid_parameters(notebook: str) -> None:
     defaults = cell_defaults(notebook)
-    assert {"run", "data", "source", "target", "seed"} <= defaults.keys()
+    assert {"run", "data", "source", "target"} <= defaults.keys()
+    assert {"seed", "seeds"} & defaults.keys()
     kept = validate(notebook, defaults).model_dump()
     assert {name: kept[name] for name in defaults} == defaults
 

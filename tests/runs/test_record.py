@@ -53,7 +53,7 @@ def test_a_new_run_is_running_and_says_with_which_versions(run: Run) -> None:
 
 
 def test_opening_a_run_again_changes_nothing(run: Run) -> None:
-    run.add_result(result())
+    run.put_results("socket-0", [result()])
     before = (run.folder / "run.json").read_bytes()
     again = Run(run.folder)
     assert (run.folder / "run.json").read_bytes() == before
@@ -70,7 +70,7 @@ def test_a_change_that_fails_halfway_leaves_the_record_as_it_was(run: Run) -> No
     with pytest.raises(OSError, match="in the middle"):
         run.change(change)
     assert (run.folder / "run.json").read_bytes() == before
-    run.add_result(result())  # the lock is free again
+    run.put_results("socket-0", [result()])  # the lock is free again
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(
@@ -147,11 +147,11 @@ def test_the_time_of_an_interrupted_stage_counts_unless_it_is_another(run: Run) 
     assert 0.05 <= work("b") < 0.1
 
 
-def test_a_result_replaces_that_of_the_same_stage(run: Run) -> None:
-    run.add_result(result(accuracy=0.1))
-    run.add_result(result(stage="shot-0", method="shot"))
-    run.add_result(result(accuracy=0.9))
-    run.add_result(result(chosen_by="entropy", accuracy=0.3))
+def test_results_replace_those_of_the_same_stage(run: Run) -> None:
+    run.put_results("socket-0", [result(accuracy=0.1), result(chosen_by="oracle")])
+    run.put_results("shot-0", [result(stage="shot-0", method="shot")])
+    rows = [result(accuracy=0.9), result(chosen_by="entropy", accuracy=0.3)]
+    run.put_results("socket-0", rows)
     found = {(row.stage, row.chosen_by): row.accuracy for row in run.read().results}
     assert len(run.read().results) == 3
     assert found == {
@@ -224,7 +224,7 @@ def test_two_processes_that_write_at_once_lose_nothing(run: Run) -> None:
         while not (run.folder / "ready").exists() and other.poll() is None:
             time.sleep(0.01)
         for number in range(CHANGES):
-            run.add_result(result(stage=f"mine-{number}"))
+            run.put_results(f"mine-{number}", [result(stage=f"mine-{number}")])
             run.add_metrics(f"mine-{number}", 0, 0, {"accuracy": number})
             assert run.read().name == "mine"  # whole at every moment
         assert other.wait(60) == 0

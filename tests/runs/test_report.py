@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from socketlab.runs.report import write_report
-from socketlab.runs.report_values import duration, flatten, moment, plain, points
+from socketlab.runs.report_values import duration, flatten, mebibytes, moment, plain, points
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -178,6 +178,43 @@ def test_a_seed_without_source_only_is_held_against_its_mean(folder: Path) -> No
     assert "tent 90.0 % \N{EN DASH} \N{EN DASH}" in page.words, "another target is no reference"
 
 
+def test_what_a_method_costs_and_that_it_collapsed(folder: Path) -> None:
+    note = "answers fall on 2 of 6 classes"
+    costs = {"seconds": 40.0, "peak_memory": 900.0}
+    rows = [
+        _result("tent", 0, 0.2, note=note, **costs),
+        _result("tent", 1, 0.4, note="", seconds=60.0, peak_memory=1100.0),
+        _result("tent", 2, 0.3, note=note, seconds=50.0, peak_memory=1000.0),
+        _result("shot", 0, 0.2, note=""),
+    ]
+    page = _page(folder, _run(results=rows))
+    assert f"tent Collapsed: {note} (seeds 0, 2) 30.0 % ± 10.0" in page.words
+    assert "28.3 % 50.0 s 1000 MiB 3 1200" in page.words
+    assert "18.3 % \N{EN DASH} \N{EN DASH} 1 1200" in page.words, "not known"
+    assert page.words.count("Collapsed: answers") == 1
+
+
+def test_chosen_epochs_stand_apart_from_the_last(folder: Path) -> None:
+    rows = [
+        _result("source_only", 0, 0.4),
+        _result("socket", 0, 0.6, epoch=6, mixing=[0.75, 0.25]),
+        _result("socket", 0, 0.65, chosen_by="nuclear_norm", epoch=3),
+        _result("socket", 0, 0.7, chosen_by="oracle", epoch=4, note="collapsed, they say"),
+    ]
+    page = _page(folder, _run(results=rows))
+    first, second = page.words.partition("Every result")[0].split("If another epoch is chosen")
+    assert first.count("socket 60.0 % +20.0") == 1
+    assert "65.0 %" not in first
+    assert "70.0 %" not in first
+    assert "socket nuclear_norm 65.0 % +25.0 63.3 % 1" in second
+    assert "socket (upper reference) oracle 70.0 % +30.0 68.3 % 1" in second
+    assert "60.0 %" not in second
+    assert "Largest gain over source_only socket +20.0 points" in page.words
+    assert "nuclear_norm (epoch 3)" in page.words
+    assert "mixed 0.75, 0.25" in page.words
+    assert "If another epoch" not in _page(folder, _run()).words
+
+
 @pytest.mark.parametrize("status", ["running", "failed", "stopped", "", None, "Done"])
 def test_what_is_not_done_is_shown_as_not_done(folder: Path, status: str | None) -> None:
     page = _page(folder, _run(status=status, reason="out of memory"))
@@ -285,6 +322,12 @@ def test_values_as_text() -> None:
         "\N{EN DASH}",
         "\N{EN DASH}",
     ]
+    assert [mebibytes(memory) for memory in (1234.56, 0.0, None)] == [
+        "1235 MiB",
+        "\N{EN DASH}",
+        "\N{EN DASH}",
+    ]
+    assert points(-0.04) == "+0.0"
     assert points(-1.26) == "\N{MINUS SIGN}1.3"
     assert plain([1, 2.5, True, None, "a"]) == "1, 2.5, yes, \N{EN DASH}, a"
     assert flatten({"a": {"b": {"c": 1}}, "d": {}, "e": []}) == [

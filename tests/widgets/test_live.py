@@ -12,7 +12,7 @@ import torch
 
 from socketlab.figures.learning import learning_curves
 from socketlab.training.inference import Score
-from socketlab.training.loop import Controls, Step
+from socketlab.training.steps import Controls, Step
 from socketlab.widgets import board, live
 from socketlab.widgets.live import describe, headless
 

@@ -1,0 +1,101 @@
+"""The parameters that all notebooks of one experiment share; loads no torch."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from socketlab.data import Manifest
+from socketlab.models.names import check_backbone
+from socketlab.runs.places import at_home, manifest_of
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+DomainName = str
+
+
+class Parameters(BaseModel):
+    """What every notebook of one experiment shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    notebook: ClassVar[str]
+
+    run: Name = Field("first", description="name of the run; its folder is runs_dir/run")
+    data: str = Field("scenes", description="name of a manifest, or the path of one")
+    root: str | None = Field(None, description="folder of the raw images, if not where looked for")
+    size: int = Field(64, ge=8, le=1024, description="prepared size in pixels")
+    crop: int | None = Field(None, ge=8, description="input of the network; default 7/8 of size")
+    protocol: str = Field("held_out", description="what is adapted on and scored on")
+    scenes_seed: int | None = Field(None, ge=0, description="another rendering of `scenes`")
+    source: DomainName = Field("a/rgb", description="domain that the source model is trained on")
+    sources: list[DomainName] = Field([], description="several of them; default: only `source`")
+    target: DomainName = Field("a/depth", description="domain to move to")
+    encoding: Literal["replicate", "inverse"] = Field("replicate", description="depth to grey")
+    backbone: str = "resnet_small"
+    weights: str = Field("none", description="none, imagenet, or a safetensors file")
+    source_options: dict[str, Any] = Field({}, description="of the source model's training")
+    options_by_source: dict[DomainName, dict[str, Any]] = Field(
+        {}, description="what differs for one source domain, e.g. its backbone"
+    )
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    data_dir: str = Field("data", description="where prepared images are kept")
+    runs_dir: str = Field("runs", description="where runs are kept")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        manifest = self.manifest
+        manifest.protocol(self.protocol)
+        manifest.domain(self.target)
+        for source in self.source_domains:
+            if manifest.domain(source).modality != "rgb":
+                known = [n for n, d in manifest.domains.items() if d.modality == "rgb"]
+                raise ValueError(f"source {source!r} is not rgb. Known: {', '.join(known)}.")
+            if source == self.target:
+                raise ValueError(f"source and target are both {source!r}; name two domains.")
+        for source in self.options_by_source:
+            if source not in self.source_domains:
+                sources = ", ".join(self.source_domains)
+                raise ValueError(f"options_by_source: {source!r} is no source. Sources: {sources}.")
+        if len(set(self.sources)) < len(self.sources):
+            raise ValueError(f"sources {self.sources} names a domain twice.")
+        if self.crop is not None and self.crop > self.size:
+            raise ValueError(f"crop {self.crop} is larger than size {self.size}.")
+        check_backbone(self.backbone)
+        return self
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the data set says of itself, with the rendering that was asked for."""
+        return manifest_of(self.data, self.scenes_seed)
+
+    @property
+    def source_domains(self) -> tuple[str, ...]:
+        """The domains that source models are trained on, one model each."""
+        return tuple(self.sources) or (self.source,)
+
+    def used_methods(self) -> list[str]:
+        """The methods that will be run, variants among them."""
+        return []
+
+    def asked_methods(self) -> list[str]:
+        """Those, and all that have options."""
+        return self.used_methods()
+
+    def method_of(self, name: str) -> str:
+        """The registered method of a name, which may be a variant's."""
+        return name
+
+    def options_of(self, name: str) -> dict[str, Any]:
+        """The options of a method, or of a variant: its method's and on top its own."""
+        return {}
+
+    @property
+    def crop_pixels(self) -> int:
+        """The crop asked for, or 7/8 of the prepared size, as 224 is of 256."""
+        return self.crop if self.crop is not None else self.size * 7 // 8
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return at_home(self.runs_dir) / self.run

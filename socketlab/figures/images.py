@@ -65,7 +65,7 @@ def pair_grid(columns: Sequence[Mapping[str, Image]], titles: Sequence[str]) -> 
         for index, column in enumerate(columns):
             box = (left + index * (cell_width + space), row_top, cell_width, cell_height)
             axes = place(figure, *box)
-            drawn = _draw(axes, column.get(modality), scale)
+            drawn = draw_image(axes, column.get(modality), scale)
             if row == 0:
                 axes.set_title(headings[index], loc="center", fontsize=10.5, pad=5)
             if index == 0:
@@ -133,7 +133,8 @@ def changed_examples(
     for position, index in enumerate(shown):
         left = 0.2 + (position % across) * (cell_width + space)
         cell_top = top + (position // across) * (cell_height + words)
-        _draw(place(figure, left, cell_top, cell_width, cell_height), images[index], scale)
+        axes = place(figure, left, cell_top, cell_width, cell_height)
+        draw_image(axes, images[index], scale)
         line_top = cell_top + cell_height + 0.05
         write(figure, _short(f"is {true[index]}", 22), left, line_top, size=9.5, bold=True)
         for line, (when, answers, confidences) in enumerate(
@@ -146,6 +147,28 @@ def changed_examples(
             colour = RIGHT if correct else WRONG
             write(figure, text, left, line_top + 0.19 * line, size=8.5, colour=colour)
     return figure
+
+
+def draw_image(
+    axes: Axes, image: Image | None, scale: Normalize | None = None, *, missing: str = "no image"
+) -> AxesImage | None:
+    """One image that fills `axes`: uint8 [H, W, 3], uint8 [H, W], or depth as floats [H, W].
+
+    Depth (metres, NaN grey) is coloured over `scale`. For None the word `missing` stands there.
+    """
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if image is None:
+        axes.set_facecolor("#F0F1F3")
+        axes.text(0.5, 0.5, missing, color=MUTED, ha="center", va="center", fontsize=9.5)
+        return None
+    if image.dtype.kind == "f" and image.ndim == 2:
+        masked = np.ma.masked_invalid(image)
+        return axes.imshow(masked, cmap=_depth_colours(), norm=scale, aspect="auto")
+    if image.ndim == 2:
+        return axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    return axes.imshow(image, aspect="auto")
 
 
 def _changed_heading(
@@ -186,22 +209,6 @@ def _depth_scale(images: Sequence[Image]) -> Normalize:
 
 def _depth_colours() -> Colormap:
     return colormaps["viridis_r"].with_extremes(bad=_INVALID)
-
-
-def _draw(axes: Axes, image: Image | None, scale: Normalize) -> AxesImage | None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    if image is None:
-        axes.set_facecolor("#F0F1F3")
-        axes.text(0.5, 0.5, "no image", color=MUTED, ha="center", va="center", fontsize=9.5)
-        return None
-    if image.dtype.kind == "f" and image.ndim == 2:
-        masked = np.ma.masked_invalid(image)
-        return axes.imshow(masked, cmap=_depth_colours(), norm=scale, aspect="auto")
-    if image.ndim == 2:
-        return axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
-    return axes.imshow(image, aspect="auto")
 
 
 def _depth_bar(

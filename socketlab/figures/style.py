@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 Modality = Literal["rgb", "depth", "nir"]
 MODALITIES: Final[tuple[Modality, ...]] = ("rgb", "depth", "nir")
@@ -76,8 +78,9 @@ METHOD_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
         "nrc": "#DDA6C4",
         "elr": "#B8A500",
         "socket": "#0072B2",
-        "tgmb": "#F09A5B",
+        "translated": "#F4B183",
         "tgkt": "#D55E00",
+        "socket_translated": "#7B2D26",
         "oracle": "#B4BAC2",
     }
 )
@@ -209,13 +212,30 @@ def signed(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """The width in inches of one line of `text` in letters of `size` points."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72.0
+
+
+def elide(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """`text` if it fits `width` inches in letters of `size` points, else its beginning and "…"."""
+    if text_width(text, size, bold=bold) <= width:
+        return text
+    for letters in range(len(text) - 1, 1, -1):
+        shorter = text[:letters].rstrip() + "…"
+        if text_width(shorter, size, bold=bold) <= width:
+            return shorter
+    return text[:1] + "…"
+
+
 def lines_high(text: str, size: float) -> float:
     """The height in inches of `text` with its line breaks, in letters of `size` points."""
     return (text.count("\n") + 1) * size * 1.35 / 72.0
 
 
 def method_colour(method: str) -> str:
-    """The fixed colour of a method; a variant such as `socket_translated` takes its parent's."""
+    """The fixed colour of a method; a variant such as `socket_no_mixup` takes its parent's."""
     for name in sorted(METHOD_COLOURS, key=len, reverse=True):
         if method == name or method.startswith(f"{name}_"):
             return METHOD_COLOURS[name]

@@ -22,6 +22,9 @@ REGISTRY: dict[str, str] = {
     "aad": "socketlab.methods.aad",
     "nrc": "socketlab.methods.nrc",
     "socket": "socketlab.methods.socket",
+    "translated": "socketlab.methods.tgmb",
+    "tgkt": "socketlab.methods.tgkt",
+    "socket_translated": "socketlab.methods.socket_translated",
     "oracle_pairs": "socketlab.methods.oracle_pairs",
     "oracle_labels": "socketlab.methods.oracle_labels",
 }
@@ -67,7 +70,7 @@ def build_method(name: str, options: "dict[str, Any]", views: "Views", **about: 
         name: a registered name.
         options: what differs from the method's defaults.
         views: what the experiment may look at, labels of the target among it.
-        about: crop, seed, precision, encoding.
+        about: crop, seed, precision, encoding, and translator where the method needs one.
 
     Raises:
         UnknownMethod: with the known names.

@@ -14,6 +14,7 @@ from socketlab.data.views import ImagePairs, TargetImages
 from socketlab.methods import methods_for_several_sources, methods_without_pairs
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, Mixture, joined
+from socketlab.models.translator import Translator
 from socketlab.training.batches import (
     Window,
     centre_window,
@@ -37,6 +38,10 @@ class MissingPairs(ValueError):  # noqa: N818 - reads as the thing found
 
 class SeveralSources(ValueError):  # noqa: N818 - reads as the thing found
     """A method that moves one source model was given several."""
+
+
+class MissingTranslator(ValueError):  # noqa: N818 - reads as the thing found
+    """A method that sees through a translator was given none."""
 
 
 class Options(SgdOptions):
@@ -63,6 +68,8 @@ class Transfer(Task):
         name: as registered.
         needs_pairs: whether it learns from TI pairs.
         several_sources: whether it can move several source models at once.
+        needs_translator: whether it sees target images through a translator, which has been trained
+            before; if so, it has an option `translator` that says whose.
         upper_reference: whether it sees what a method must not see (an oracle); if so, its
             constructor takes `views`.
         options_model: the pydantic model of what can be chosen.
@@ -71,6 +78,7 @@ class Transfer(Task):
     name: ClassVar[str]
     needs_pairs: ClassVar[bool] = False
     several_sources: ClassVar[bool] = False
+    needs_translator: ClassVar[bool] = False
     upper_reference: ClassVar[bool] = False
     options_model: ClassVar[type[Options]] = Options
 
@@ -82,8 +90,10 @@ class Transfer(Task):
         seed: int,
         precision: Precision,
         encoding: Encoding = "replicate",
+        translator: Translator | None = None,
     ) -> None:
         self.options = options
+        self._given_translator = translator
         self.crop = crop
         self.seed = seed
         self.precision = precision
@@ -152,6 +162,20 @@ class Transfer(Task):
         self.prepare()
         self.optimiser = self.build_optimiser()
         yield from run_task(self, evaluate=evaluate, controls=controls, state=state)
+
+    def given_translator(self) -> Translator:
+        """A frozen copy of the translator that was given, in eval mode, on the device.
+
+        Raises:
+            MissingTranslator: if none was.
+        """
+        if self._given_translator is None:
+            raise MissingTranslator(
+                f"{self.name!r} sees target images through a translator and was given none. Train "
+                "one first (04_train_translator, method 'translated') and give it as `translator`."
+            )
+        copied = copy.deepcopy(self._given_translator)
+        return copied.requires_grad_(False).eval().to(self.precision.device)
 
     def prepare(self) -> None:
         """Once before training, when student, teacher and images are there."""

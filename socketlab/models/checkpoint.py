@@ -26,6 +26,7 @@ class Member(BaseModel):
     bottleneck: int
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
+    translator: str = "replicate"
 
 
 class Card(BaseModel):
@@ -82,7 +83,13 @@ def describe_classifier(model: AnyClassifier, **about: Any) -> Card:
 def _member(model: Classifier) -> Member:
     mean, deviation = (buffer.flatten().tolist() for buffer in (model.mean, model.deviation))
     width = model.bottleneck[0].out_features
-    return Member(backbone=model.backbone, bottleneck=width, mean=mean, deviation=deviation)
+    return Member(
+        backbone=model.backbone,
+        bottleneck=width,
+        mean=mean,
+        deviation=deviation,
+        translator=model.translator.name,
+    )
 
 
 def load_card(path: Path) -> Card:
@@ -129,6 +136,7 @@ def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
                     mean=member.mean,
                     deviation=member.deviation,
                     bottleneck=member.bottleneck,
+                    translator=member.translator,
                 )
                 for member in card.members
             ]

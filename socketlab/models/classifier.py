@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from socketlab.models.backbones import build_backbone
 from socketlab.models.names import Normalisation
+from socketlab.models.translator import Translator, build_translator
 
 FIXED_NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -45,7 +46,8 @@ def normalisation_constants(
 class Classifier(nn.Module):
     """softmax C(F(x)): F = encoder + bottleneck (Linear to 256, BatchNorm1d), C = the head.
 
-    Images come in [0, 1] with one or three channels; one channel is replicated three times. The
+    Images come in [0, 1] with one or three channels. One channel goes through the translator
+    first, which by default replicates it three times; three are RGB and go past it. The
     normalisation that the network was trained with is part of it, so that no caller can use
     another. The head is a weight-normalised linear layer (SHOT, ICML 2020; SOCKET, ECCV 2022).
 
@@ -55,6 +57,7 @@ class Classifier(nn.Module):
         weights: the encoder's starting weights.
         mean, deviation: normalisation constants, three numbers each.
         bottleneck: width of the feature space.
+        translator: how one channel becomes three, see `build_translator`.
     """
 
     mean: Tensor
@@ -69,12 +72,14 @@ class Classifier(nn.Module):
         mean: Sequence[float] = FIXED_NORMALISATIONS["imagenet"][0],
         deviation: Sequence[float] = FIXED_NORMALISATIONS["imagenet"][1],
         bottleneck: int = 256,
+        translator: str = "replicate",
     ) -> None:
         super().__init__()
         if len(classes) < 2:
             raise ValueError(f"A classifier needs at least two classes, found {list(classes)}.")
         self.backbone = backbone
         self.classes = tuple(classes)
+        self.translator = build_translator(translator)
         self.encoder, width = build_backbone(backbone, weights)
         self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck), nn.BatchNorm1d(bottleneck))
         self.head = weight_norm(nn.Linear(bottleneck, len(classes)))
@@ -91,7 +96,7 @@ class Classifier(nn.Module):
             [B, 256].
         """
         if images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
+            images = self.translator(images)
         normalised = (images - self.mean) / self.deviation
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.bottleneck(self.encoder(normalised))
@@ -106,6 +111,17 @@ class Classifier(nn.Module):
         """Logits C(F(x)) [B, K] of images [B, 1 or 3, H, W] in [0, 1]."""
         return self.outputs(images)[1]
 
+    def translate_with(self, translator: Translator) -> None:
+        """See one-channel images through `translator` from now on, which this network shares."""
+        self.translator = translator
+
+    def train(self, mode: bool = True) -> Self:
+        """As always, but a translator that is not trained stays in eval mode."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.translator.parameters()):
+            self.translator.eval()
+        return self
+
     @property
     def members(self) -> "list[Classifier]":
         """The one classifier; a `Mixture` has several."""
@@ -116,7 +132,8 @@ class Classifier(nn.Module):
         return copy.deepcopy(self).requires_grad_(False).eval()
 
     def student(self) -> Self:
-        """A copy to be adapted: everything but the head can be trained, and starts here."""
+        """A copy to be adapted: encoder and bottleneck can be trained, and start here."""
         network = copy.deepcopy(self).requires_grad_(True)
         network.head.requires_grad_(False)
+        network.translator.requires_grad_(False)
         return network

@@ -77,10 +77,11 @@ class Mixture(nn.Module):
         return copy.deepcopy(self).requires_grad_(False).eval()
 
     def student(self) -> Self:
-        """A copy to be adapted: everything but the heads can be trained, the mixing too."""
+        """A copy to be adapted: encoders, bottlenecks and the mixing can be trained."""
         network = copy.deepcopy(self).requires_grad_(True)
         for member in network.members:
             member.head.requires_grad_(False)
+            member.translator.requires_grad_(False)
         return network
 
 

@@ -1,6 +1,6 @@
 """The backbones that can be asked for by name; loads no network library unless it must."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 Normalisation = Literal["imagenet", "socket_code", "source_statistics"]
 
@@ -46,3 +46,22 @@ def check_backbone(name: str) -> str:
         f"Unknown backbone {name!r}.{hint} Known: {', '.join(BUILT_IN + TORCHVISION)}, "
         "and every name that timm.list_models() prints."
     )
+
+
+TranslatorName = Literal["replicate", "colormap", "pointwise", "residual", "unet"]
+TRANSLATORS: tuple[str, ...] = get_args(TranslatorName)
+
+
+class UnknownTranslator(ValueError):  # noqa: N818 - reads as the thing found
+    """A translator that is not registered."""
+
+
+def check_translator(name: str) -> str:
+    """Return `name` if a translator of that name is registered.
+
+    Raises:
+        UnknownTranslator: with the known names.
+    """
+    if name not in TRANSLATORS:
+        raise UnknownTranslator(f"Unknown translator {name!r}. Known: {', '.join(TRANSLATORS)}.")
+    return name

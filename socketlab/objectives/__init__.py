@@ -21,6 +21,12 @@ from socketlab.objectives.normalisation import (
 )
 from socketlab.objectives.pairing import PairReduction, feature_distance
 from socketlab.objectives.pseudo_labels import PseudoLabels, centroids, pseudo_labels
+from socketlab.objectives.translation import (
+    domain_accuracy,
+    domain_classification,
+    knowledge_distillation,
+    reversal_strength,
+)
 from socketlab.objectives.weighting import joint_confidence
 
 __all__ = [
@@ -32,16 +38,20 @@ __all__ = [
     "centroids",
     "dispersion_weight",
     "diversity",
+    "domain_accuracy",
+    "domain_classification",
     "early_learning",
     "entropy",
     "feature_distance",
     "information_maximisation",
     "joint_confidence",
+    "knowledge_distillation",
     "mean_entropy",
     "nearest",
     "neighbourhood_reciprocity",
     "next_running_mean",
     "next_targets",
     "pseudo_labels",
+    "reversal_strength",
     "statistics_distance",
 ]

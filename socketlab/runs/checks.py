@@ -7,6 +7,7 @@ from socketlab.methods.base import SeveralSources
 from socketlab.methods.source import SourceOptions, check_source_options
 from socketlab.runs.places import at_home
 from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.translators import SUFFIX, translator_file, translator_name
 
 
 def source_options(parameters: Parameters, source: str) -> SourceOptions:
@@ -27,10 +28,14 @@ def check_methods(parameters: Parameters) -> None:
 
     Raises:
         UnknownOption: naming the option, the value found and the known ones.
+        WrongTranslator: if a method is to see through a translator that nothing trains.
         SeveralSources: naming the method and those that can.
     """
     for name in parameters.asked_methods():
         check_options(parameters.method_of(name), parameters.options_of(name))
+        asked = translator_name(parameters, name)
+        if asked is not None and asked.endswith(SUFFIX):
+            translator_file(asked)
     sources = list(parameters.source_domains)
     for name in parameters.used_methods() if len(sources) > 1 else []:
         method = parameters.method_of(name)

@@ -1,39 +1,44 @@
 """One experiment as a notebook sees it: data, source model, transfers, all kept in a run."""
 
 import time
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 
-from socketlab.data import Manifest
-from socketlab.data.store import Store, prepare
-from socketlab.data.views import Evaluation, Views, open_views
+from socketlab.data.views import Evaluation
 from socketlab.gap.selection import label_free_scorer
 from socketlab.methods import build_method
 from socketlab.methods.base import Transfer
 from socketlab.methods.source import Source
-from socketlab.models.checkpoint import CheckpointError, load_classifier
+from socketlab.methods.tgmb import Tgmb
+from socketlab.models.checkpoint import CheckpointError, load_card, load_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, joined
+from socketlab.models.translator import Translator
 from socketlab.runs.checks import check_methods, source_options
+from socketlab.runs.data_session import DataSession
 from socketlab.runs.keeping import (
     Keeper,
     has_model,
     is_kept,
     model_file,
-    source_weights,
+    stage_weights,
     state_file,
 )
-from socketlab.runs.places import at_home
-from socketlab.runs.session import Session
+from socketlab.runs.previews import Previews
 from socketlab.runs.shared_parameters import Parameters
 from socketlab.runs.stages import Trip, source_fingerprint, transfer_fingerprint
+from socketlab.runs.translators import (
+    SUFFIX,
+    load_translator,
+    translator_file,
+    translator_name,
+)
 from socketlab.training.inference import Score, scorer
 from socketlab.training.memory import peak_memory
 from socketlab.training.state import StateFile
 from socketlab.training.steps import Controls, Step
 
 
-class Experiment(Session):
+class Experiment(DataSession):
     """Data, models and results of one set of parameters.
 
     Everything that takes long is a stage of the run: a finished one is not done again, an
@@ -46,60 +51,7 @@ class Experiment(Session):
             source: source_options(parameters, source) for source in parameters.source_domains
         }
         check_methods(parameters)
-        self._views: tuple[tuple[str, ...], Views] | None = None
         super().__init__(parameters)
-
-    # --- data -----------------------------------------------------------------------------------
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """What the data set says of itself."""
-        return self.parameters.manifest
-
-    @cached_property
-    def store(self) -> Store:
-        """The prepared images; they are prepared now if they were not."""
-        parameters = self.parameters
-        root = at_home(parameters.root) if parameters.root else None
-        return prepare(
-            self.manifest,
-            root=root,
-            size=parameters.size,
-            data_dir=at_home(parameters.data_dir),
-            say=print,
-        )
-
-    def views(
-        self, target: str | None = None, protocol: str | None = None, source: str | None = None
-    ) -> Views:
-        """Who may see what, for a source, a target and a protocol; the last ones are kept."""
-        given = self.parameters
-        source = source or given.source_domains[0]
-        asked = (protocol or given.protocol, target or given.target, source)
-        if self._views is None or self._views[0] != asked:
-            views = open_views(self.store, protocol=asked[0], source=source, target=asked[1])
-            self._views = (asked, views)
-        return self._views[1]
-
-    def trip(
-        self,
-        method: str | None = None,
-        target: str | None = None,
-        protocol: str | None = None,
-        seed: int | None = None,
-    ) -> Trip:
-        """A transfer, with the options that its method was given; else as the parameters say."""
-        given = self.parameters
-        name = method or str(getattr(given, "method", "source_only"))
-        return Trip(
-            name,
-            given.method_of(name),
-            given.source_domains,
-            target or given.target,
-            protocol or given.protocol,
-            given.seed if seed is None else seed,
-            given.options_of(name),
-        )
 
     # --- the source model -----------------------------------------------------------------------
 
@@ -183,11 +135,10 @@ class Experiment(Session):
     def transfer(self, trip: Trip, controls: Controls | None = None) -> Iterator[Step]:
         """Adapt, keep and score a target model; nothing to do where it is done.
 
-        The source_only row is made too, so that it stands beside every result.
+        What is `needed` before it is made too.
         """
-        if trip.method != "source_only":
-            reference = self.trip("source_only", trip.target, trip.protocol, trip.seed)
-            for _ in self.transfer(reference):
+        for before in self.needed(trip):
+            for _ in self.transfer(before):
                 pass
         stage, fingerprint = trip.stage, self._fingerprint(trip)
         if self._is_made(trip, fingerprint):
@@ -204,6 +155,7 @@ class Experiment(Session):
             seed=trip.seed,
             precision=self.precision,
             encoding=encoding,
+            translator=self._translator(trip, sources),
         )
         state = state_file(self.run, stage, fingerprint)
         steps = method.fit(
@@ -215,7 +167,45 @@ class Experiment(Session):
             controls=controls,
             state=state,
         )
+        if isinstance(method, Tgmb):
+            steps = self.previews(trip).recorded(steps, method)
         yield from self._train(method, steps, views.evaluation, trip, stage, state)
+
+    def previews(self, trip: Trip) -> Previews:
+        """What a translator has painted while it trained."""
+        return Previews(self.run, trip.stage)
+
+    def needed(self, trip: Trip) -> list[Trip]:
+        """The transfers that come before one: source_only, which stands beside every result, and
+        the training of the translator that it sees through.
+        """
+        names = [name for name in ("source_only", self._trained_translator(trip)) if name]
+        where = trip.target, trip.protocol, trip.seed
+        return [self.trip(name, *where) for name in names if name != trip.name]
+
+    def _trained_translator(self, trip: Trip) -> str | None:
+        name = translator_name(self.parameters, trip.name)
+        return None if name is None or name.endswith(SUFFIX) else name
+
+    def _translator(self, trip: Trip, sources: Sequence[Classifier]) -> Translator | None:
+        name = translator_name(self.parameters, trip.name)
+        if name is None:
+            return None
+        if name.endswith(SUFFIX):
+            crop = self.parameters.crop_pixels
+            return load_translator(translator_file(name), trip.target, crop, sources[0])
+        made = self.target_model(self.trip(name, trip.target, trip.protocol, trip.seed))
+        return made.members[0].translator if made is not None else None
+
+    def _translator_weights(self, trip: Trip) -> str:
+        """sha256 of the weights that the translator is in, or nothing where none is needed."""
+        name = translator_name(self.parameters, trip.name)
+        if name is None:
+            return ""
+        if name.endswith(SUFFIX):
+            return load_card(translator_file(name)).sha256
+        stage = self.trip(name, trip.target, trip.protocol, trip.seed).stage
+        return stage_weights(self.run, stage)
 
     def target_model(self, trip: Trip) -> AnyClassifier | None:
         """The target model of a transfer, or None where it has not been made."""
@@ -257,8 +247,8 @@ class Experiment(Session):
         sources = [
             (
                 self._source_fingerprint(trip.seed, source),
-                source_weights(self.run, self.source_stage(trip.seed, source)),
+                stage_weights(self.run, self.source_stage(trip.seed, source)),
             )
             for source in trip.sources
         ]
-        return transfer_fingerprint(self.parameters, trip, sources)
+        return transfer_fingerprint(self.parameters, trip, sources, self._translator_weights(trip))

@@ -63,8 +63,8 @@ def has_model(run: Run, stage: str, fingerprint: str) -> bool:
     return same and model_file(run, stage).is_file()
 
 
-def source_weights(run: Run, stage: str) -> str:
-    """sha256 of the source model's weights, or nothing where there is none."""
+def stage_weights(run: Run, stage: str) -> str:
+    """sha256 of the weights of a stage's last model, or nothing where there is none."""
     card = _card(run, stage)
     return card.sha256 if card is not None else ""
 
@@ -163,6 +163,8 @@ class Keeper:
                 "balanced_accuracy": score.balanced_accuracy,
             }
         predicted = [int(count) for count in _numbered(values, "predicted/")]
+        measures = _named(values, "measure/")
+        look = Look(predicted=tuple(predicted), measures=measures)
         return Result(
             method=self._trip.name,
             protocol=self._trip.protocol,
@@ -175,14 +177,12 @@ class Keeper:
             n=score.n,
             stage=self._stage,
             epoch=epoch,
-            scores={
-                name.removeprefix("score/"): value
-                for name, value in values.items()
-                if name.startswith("score/") and math.isfinite(value)  # JSON knows no NaN
-            },
+            scores=_named(values, "score/"),
             predicted=predicted,
             mixing=_numbered(values, "mixing/"),
-            note=Look(predicted=tuple(predicted)).note,
+            note=look.note,
+            measures=measures,
+            advice=look.advice,
         )
 
     def _keep_model(self, score: Score | None, chosen: bool = False) -> None:
@@ -211,6 +211,15 @@ class Keeper:
             scores=scores,
         )
         save_classifier(self._task.model, model_file(self._run, self._stage, chosen), card)
+
+
+def _named(values: dict[str, float], prefix: str) -> dict[str, float]:
+    """The finite values of prefix/name by name: JSON knows no NaN."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix) and math.isfinite(value)
+    }
 
 
 def _numbered(values: dict[str, float], prefix: str) -> list[float]:

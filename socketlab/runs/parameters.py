@@ -89,6 +89,25 @@ class ModalityGap(WithMethod):
     points: int = Field(3000, ge=100, le=50_000, description="points in one map at most")
 
 
+class TrainTranslator(WithMethods):
+    """04: a network that paints the new camera's images as colour."""
+
+    notebook = "04_train_translator"
+    translator: str = Field("translated", description="`translated`, or a variant of it")
+
+    def used_methods(self) -> list[str]:
+        """The one that trains it."""
+        return [self.translator]
+
+    @model_validator(mode="after")
+    def _trains_one(self) -> Self:
+        if self.method_of(self.translator) != "translated":
+            raise ValueError(
+                f"translator {self.translator!r} trains none. Give 'translated' or a variant of it."
+            )
+        return self
+
+
 class TransferParameters(WithMethod):
     """05: adapt the source model to the new modality."""
 
@@ -120,7 +139,14 @@ class Compare(WithMethods):
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     model.notebook: model
-    for model in (PrepareData, TrainSource, ModalityGap, TransferParameters, Compare)
+    for model in (
+        PrepareData,
+        TrainSource,
+        ModalityGap,
+        TrainTranslator,
+        TransferParameters,
+        Compare,
+    )
 }
 
 

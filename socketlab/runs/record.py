@@ -52,6 +52,8 @@ class Result(BaseModel):
         predicted: how many adapted-on images it puts into each class.
         mixing: the weight of each source model, where there are several.
         note: a warning where the answers fall on under half of the classes.
+        measures: what else the method says of itself at that epoch, e.g. PSNR of translations.
+        advice: what to do where a translator's adversary wins or loses outright.
         seconds, peak_memory, parameters: of the training: wall time with scoring, MiB, and how
             many numbers were trained.
     """
@@ -73,6 +75,8 @@ class Result(BaseModel):
     predicted: list[int] = []
     mixing: list[float] = []
     note: str = ""
+    measures: dict[str, float] = {}
+    advice: str = ""
     seconds: float = 0.0
     peak_memory: float = 0.0
     parameters: int = 0
@@ -240,7 +244,10 @@ class Run:
         self, figure: Figure, name: str, *, title: str, caption: str, notebook: str
     ) -> Picture:
         """Keep a figure as `figures/<name>.png`, list it for the report, and show it."""
-        png = to_png(figure)
+        return self.picture(to_png(figure), name, title=title, caption=caption, notebook=notebook)
+
+    def picture(self, png: bytes, name: str, *, title: str, caption: str, notebook: str) -> Picture:
+        """The same of a picture that is a PNG already, which may be animated."""
         file = f"figures/{name}.png"
         replace_file(self.folder / file, png)
         listed = Listed(file=file, title=title, caption=caption, notebook=notebook)

@@ -63,3 +63,8 @@ class Session:
         return self.run.figure(
             figure, f"{self.part}-{name}", title=title, caption=caption, notebook=self.part
         )
+
+    def show_png(self, png: bytes, name: str, *, title: str, caption: str) -> Picture:
+        """The same of a picture that is a PNG already, which may be animated."""
+        file = f"{self.part}-{name}"
+        return self.run.picture(png, file, title=title, caption=caption, notebook=self.part)

@@ -45,6 +45,7 @@ def step_values(step: Step) -> dict[str, float]:
     """The numbers of a step by the names that `metrics.parquet` and the curves use."""
     values = {f"loss/{name}": float(value) for name, value in step.terms.items()}
     values |= {f"score/{name}": value for name, value in step.look.scores.items()}
+    values |= {f"measure/{name}": value for name, value in step.look.measures.items()}
     values |= {f"mixing/{k}": weight for k, weight in enumerate(step.look.mixing)}
     if step.look.predicted:
         values |= {f"predicted/{k}": count for k, count in enumerate(step.look.predicted)}
@@ -74,9 +75,9 @@ def source_fingerprint(
 
 
 def transfer_fingerprint(
-    parameters: Parameters, trip: Trip, sources: Sequence[tuple[str, str]]
+    parameters: Parameters, trip: Trip, sources: Sequence[tuple[str, str]], translator: str = ""
 ) -> str:
-    """Of all that decides a transfer.
+    """Of all that decides a transfer; `translator` is the sha256 of its very weights.
 
     `sources` has the fingerprint of each source model and the sha256 of its very weights: one that
     was stopped and then finished is another one.
@@ -86,7 +87,8 @@ def transfer_fingerprint(
     domain = parameters.manifest.domain(trip.target).model_dump(mode="json")
     chosen_by = getattr(parameters, "choose_by", "last")
     where = (trip.method, trip.target, domain, parameters.encoding, chosen_by)
-    return digest(sources, *where, rules, options, trip.seed)
+    seen_through = [translator] if translator else []
+    return digest(sources, *where, rules, options, trip.seed, *seen_through)
 
 
 def digest(*parts: Any) -> str:

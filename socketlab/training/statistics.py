@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from socketlab.models.backbones import batch_norms
 from socketlab.models.classifier import Classifier
+from socketlab.models.translator import Translator
 from socketlab.objectives import batch_statistics
 from socketlab.training.inference import evaluating
 
@@ -180,5 +181,14 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
 
 
 def every_batch_norm(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Every BatchNorm of a network, that of a bottleneck (BatchNorm1d) too, in module order."""
-    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    """Every BatchNorm of a network, that of a bottleneck (BatchNorm1d) too, in module order.
+
+    Those of a translator are its own and not counted: their statistics belong to its weights.
+    """
+    translators = [module for module in network.modules() if isinstance(module, Translator)]
+    theirs = {id(inner) for translator in translators for inner in translator.modules()}
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and id(module) not in theirs
+    ]

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from socketlab.training.inference import Score
 
+WINS, LOSES = 0.99, 0.51  # accuracies of a discriminator over an epoch; .5 is chance
+
 
 @dataclass(frozen=True)
 class Look:
@@ -19,11 +21,14 @@ class Look:
         scores: label-free scores by name.
         predicted: how many target images the model puts into each class.
         mixing: the weight of each source model, where there are several.
+        measures: what else a method says of itself, e.g. PSNR of a translator's pictures; no model
+            is chosen by it.
     """
 
     scores: Mapping[str, float] = field(default_factory=dict)
     predicted: tuple[int, ...] = ()
     mixing: tuple[float, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def predicted_entropy(self) -> float:
@@ -41,6 +46,22 @@ class Look:
         even = sum(self.predicted) / classes if classes else 0.0
         used = sum(count > 0 and count >= even / 10 for count in self.predicted)
         return f"answers fall on {used} of {classes} classes" if used < classes / 2 else ""
+
+    @property
+    def advice(self) -> str:
+        """What to do where a translator's adversary wins or loses outright, else nothing."""
+        accuracy = self.measures.get("discriminator_accuracy")
+        if accuracy is None or LOSES <= accuracy <= WINS:
+            return ""
+        if accuracy > WINS:
+            return (
+                f"the discriminator wins outright ({accuracy:.1%} right): the pictures cannot be "
+                "made alike there; let it look elsewhere (adversary) or lower adversarial_weight"
+            )
+        return (
+            f"the discriminator loses outright ({accuracy:.1%} right): it teaches nothing; "
+            "lower adversarial_weight"
+        )
 
 
 @dataclass(frozen=True)

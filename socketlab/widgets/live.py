@@ -30,8 +30,12 @@ def describe(step: Step) -> str:
         parts.append(f"balanced {step.evaluation.balanced_accuracy:.1%}")
     if "total" in step.terms:
         parts.append(f"loss {float(step.terms['total']):.3f}")
+    if "psnr" in step.look.measures:
+        parts.append(f"PSNR {step.look.measures['psnr']:.1f} dB")
     if step.look.note:
         parts.append(f"collapsed: {step.look.note}")
+    if step.look.advice:
+        parts.append(f"advice: {step.look.advice}")
     remaining = _remaining(step)
     parts.append(f"({step.seconds:.0f} s{remaining})")
     return "  ".join(parts)

@@ -15,6 +15,7 @@ from socketlab.gap.selection import label_free_scorer
 from socketlab.methods import build_method, method_class
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import joined
+from socketlab.models.translator import Translator, build_translator
 from socketlab.training.inference import scorer
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
@@ -112,6 +113,16 @@ class Training:
         return {name: value.clone() for name, value in self.method.model.state_dict().items()}
 
 
+def painter() -> Translator:
+    """A translator as another training left it; it paints something that grey is not."""
+    torch.manual_seed(11)
+    translator = build_translator("pointwise").train()
+    with torch.no_grad():
+        for _ in range(5):
+            translator(torch.rand(8, 1, 14, 14) * torch.rand(8, 1, 1, 1))
+    return translator.eval()
+
+
 @pytest.fixture
 def begin(source_model: Classifier) -> Callable[..., Training]:
     """A training of a registered method, as an experiment begins it: 2 epochs of 3 steps."""
@@ -130,7 +141,9 @@ def begin(source_model: Classifier) -> Callable[..., Training]:
         given = {"epochs": 2, "batch_size": 4} | options
         if method_class(name).options_model.model_fields["epochs"].annotation is not int:
             del given["epochs"]  # it is not for a person to choose
-        about = {"crop": crop, "seed": seed, "precision": PRECISION}
+        about: dict[str, Any] = {"crop": crop, "seed": seed, "precision": PRECISION}
+        if method_class(name).needs_translator:
+            about["translator"] = painter()
         method = build_method(name, given, views, **about)
         given_model = source_model if model is None else model
         sources = given_model if isinstance(given_model, list) else [given_model]

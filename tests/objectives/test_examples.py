@@ -15,6 +15,7 @@ MODULES = [
     "normalisation",
     "pairing",
     "pseudo_labels",
+    "translation",
     "weighting",
 ]
 

@@ -88,6 +88,63 @@ def test_running_mean_equal_to_the_batch_changes_nothing() -> None:
     torch.testing.assert_close(first, second)
 
 
+def random_prior(classes: int) -> Tensor:
+    return random_logits((1, classes), 1.0).double().softmax(dim=1)[0].flip(0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("running", [False, True])
+def test_class_prior_gives_the_divergence_from_it(shape: tuple[int, int], running: bool) -> None:
+    logits = random_logits(shape).double()
+    certain, mean = naive_terms(logits)
+    memory = random_logits((1, shape[1]), 1.0).double().softmax(dim=1)[0] if running else None
+    prior = random_prior(shape[1])
+    p = mean if memory is None else memory.tolist()
+    divergence = sum(a * math.log(a / b) for a, b in zip(p, prior.tolist(), strict=True))
+    # The guard inside the logarithm of the entropy, which the divergence does not have.
+    guard = naive_entropy(p) - naive_entropy(p, 0.0)
+    expected = math.log(shape[1]) - divergence + guard
+    assert diversity(logits, memory, class_prior=prior).item() == pytest.approx(expected, abs=1e-9)
+    loss = information_maximisation(logits, memory, class_prior=prior)
+    assert loss.item() == pytest.approx(certain - expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_uniform_class_prior_changes_nothing(shape: tuple[int, int]) -> None:
+    logits = random_logits(shape).double().requires_grad_()
+    uniform = torch.full((shape[1],), 1 / shape[1], dtype=torch.float64)
+    with_prior = information_maximisation(logits, class_prior=uniform)
+    without = information_maximisation(logits)
+    assert with_prior.item() == pytest.approx(without.item(), abs=1e-12)
+    (first,) = torch.autograd.grad(with_prior, logits)
+    (second,) = torch.autograd.grad(without, logits)
+    torch.testing.assert_close(first, second)
+
+
+def test_descending_to_a_class_prior_uses_classes_as_often_as_it_says() -> None:
+    logits = (0.1 * random_logits((40, 3))).requires_grad_()
+    prior = torch.tensor([0.6, 0.3, 0.1], requires_grad=True)
+    optimiser = torch.optim.SGD([logits], lr=10.0)
+    for _ in range(500):
+        optimiser.zero_grad()
+        torch.autograd.backward(-diversity(logits, class_prior=prior))
+        optimiser.step()
+    assert prior.grad is None
+    assert logits.softmax(dim=1).mean(dim=0).tolist() == pytest.approx([0.6, 0.3, 0.1], abs=5e-3)
+    highest = diversity(logits, class_prior=prior)
+    assert highest.item() == pytest.approx(math.log(3), abs=1e-3)
+
+
+def test_class_prior_with_a_running_mean_slopes_as_at_the_running_mean() -> None:
+    logits = random_logits((5, 3)).double().requires_grad_()
+    prior = random_prior(3)
+    batch_mean = logits.detach().softmax(dim=1).mean(dim=0)
+    at_batch = information_maximisation(logits, batch_mean, class_prior=prior)
+    (first,) = torch.autograd.grad(at_batch, logits)
+    (second,) = torch.autograd.grad(information_maximisation(logits, class_prior=prior), logits)
+    torch.testing.assert_close(first, second)
+
+
 def test_descending_separates_equal_predictions() -> None:
     logits = (0.01 * random_logits((12, 3))).requires_grad_()
     optimiser = torch.optim.SGD([logits], lr=5.0)
@@ -102,6 +159,8 @@ def test_descending_separates_equal_predictions() -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     logits = random_logits((4, 3)).double().requires_grad_()
     assert torch.autograd.gradcheck(information_maximisation, (logits,))
+    prior = random_prior(3)
+    assert torch.autograd.gradcheck(lambda x: diversity(x, class_prior=prior), (logits,))
     probabilities = logits.detach().softmax(dim=1).requires_grad_()
     assert torch.autograd.gradcheck(entropy, (probabilities,))
 
@@ -146,6 +205,11 @@ def test_wrong_inputs_are_named() -> None:
         diversity(torch.zeros(2, 3), torch.ones(4))
     with pytest.raises(ValueError, match=r"running_mean must have shape \(3,\)"):
         next_running_mean(torch.zeros(2, 3), torch.ones(1, 3))
+    with pytest.raises(ValueError, match=r"class_prior must have shape \(3,\).*found \(4,\)"):
+        diversity(torch.zeros(2, 3), class_prior=torch.full((4,), 0.25))
+    for wrong in ([1.0, 0.0], [0.5, 0.6], [1.5, -0.5], [math.nan, 0.5]):
+        with pytest.raises(ValueError, match="class_prior must be positive and sum to one"):
+            information_maximisation(torch.zeros(2, 2), class_prior=torch.tensor(wrong))
     with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\), found 1.0"):
         next_running_mean(torch.zeros(2, 3), momentum=1.0)
     with pytest.raises(ValueError, match=r"guard must not be negative, found -1"):

@@ -1,0 +1,69 @@
+"""A notebook at work on its data: the manifest, the prepared images, and who may see what."""
+
+from functools import cached_property
+
+from socketlab.data import Manifest
+from socketlab.data.store import Store, prepare
+from socketlab.data.views import Views, open_views
+from socketlab.runs.places import at_home
+from socketlab.runs.session import Session
+from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.stages import Trip
+
+
+class DataSession(Session):
+    """A session that knows its data set; nothing is read before it is asked for."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._views: tuple[tuple[str, ...], Views] | None = None
+        super().__init__(parameters)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the data set says of itself."""
+        return self.parameters.manifest
+
+    @cached_property
+    def store(self) -> Store:
+        """The prepared images; they are prepared now if they were not."""
+        parameters = self.parameters
+        root = at_home(parameters.root) if parameters.root else None
+        return prepare(
+            self.manifest,
+            root=root,
+            size=parameters.size,
+            data_dir=at_home(parameters.data_dir),
+            say=print,
+        )
+
+    def views(
+        self, target: str | None = None, protocol: str | None = None, source: str | None = None
+    ) -> Views:
+        """Who may see what, for a source, a target and a protocol; the last ones are kept."""
+        given = self.parameters
+        source = source or given.source_domains[0]
+        asked = (protocol or given.protocol, target or given.target, source)
+        if self._views is None or self._views[0] != asked:
+            views = open_views(self.store, protocol=asked[0], source=source, target=asked[1])
+            self._views = (asked, views)
+        return self._views[1]
+
+    def trip(
+        self,
+        method: str | None = None,
+        target: str | None = None,
+        protocol: str | None = None,
+        seed: int | None = None,
+    ) -> Trip:
+        """A transfer, with the options that its method was given; else as the parameters say."""
+        given = self.parameters
+        name = method or str(getattr(given, "method", "source_only"))
+        return Trip(
+            name,
+            given.method_of(name),
+            given.source_domains,
+            target or given.target,
+            protocol or given.protocol,
+            given.seed if seed is None else seed,
+            given.options_of(name),
+        )

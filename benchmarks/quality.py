@@ -1,6 +1,7 @@
 """The quality tables: every method on several seeds, on scenes and on real photographs.
 
-`make bench-quality` runs them, `make bench-released` SOCKET switch by switch to the released one.
+`make bench-quality` runs them, `make bench-released` SOCKET switch by switch to the released one,
+`make bench-translators` the translators and their ablations.
 It resumes where it was interrupted, passes over what is done, and leaves pages, their rows and
 figures in docs/results/, also of what is done so far. `python benchmarks/quality.py --page-only`
 writes them again and trains nothing.
@@ -10,12 +11,13 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from selection import HOW_TO_READ, epoch_rows, selection_tables
+from translations import translator_part
 
 from socketlab.figures import comparison_bars, per_class, to_png
 from socketlab.runs.comparison import (
@@ -37,8 +39,16 @@ HERE = Path(__file__).resolve().parent.parent
 RESULTS = HERE / "docs" / "results"
 QUALITY = ("quality_scenes", "quality_nyuv2")
 RELEASED = "socket_as_released"
+TRANSLATORS = (
+    "translator_scenes",
+    "translator_nyuv2",
+    "translator_terms",
+    "translator_zoo",
+    "translator_adversary",
+    "tgkt_terms",
+)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in (*QUALITY, RELEASED)},
+    **{name: (name, {}) for name in (*QUALITY, RELEASED, *TRANSLATORS)},
     f"{RELEASED}_nyuv2": (
         RELEASED,
         {
@@ -62,6 +72,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 UPPER = (
     "Methods named `oracle` are upper references: they see labels, or pairs of the classes to",
     "recognise, that no method may see; under `transductive` those of the scored images.",
+)
+INFERRED = (
+    "`translated` is the source model on what a translator (TGMB) paints, `tgkt` what was taught",
+    "from that; the terms are the paper's, everything else is inferred, no number is the paper's.",
+    "What a variant's name stands for is in the parameter file.",
 )
 AS_RELEASED = (
     "`socket` is ours; the others are ours with what their name says as in the released program,",
@@ -107,7 +122,7 @@ def make(name: str, *, page_only: bool = False) -> None:
 def write(name: str, planned: list[Planned], run: Run, folder: Path) -> None:
     """The page as Markdown, its rows as parquet (one per run and choice), its figures as PNG."""
     record, answers = run.read(), answers_of(run)
-    rows = pd.DataFrame([row.model_dump(exclude={"scores"}) for row in record.results])
+    rows = frame(record)
     transfers = rows[rows["method"] != "source"] if len(rows) else rows
     if transfers.empty:
         print(f"{name}: nothing is done yet that could be written")
@@ -122,16 +137,31 @@ def write(name: str, planned: list[Planned], run: Run, folder: Path) -> None:
         name: comparison_bars(last, metric="balanced_accuracy"),
         f"{name}_per_class": per_class(recall_frame(last, answers, classes)),
     }
+    lines, more = translator_part(name, rows, comparisons(planned), run)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / f"{name}.parquet", rows.to_parquet(index=False))
-    for stem, figure in pictures.items():
+    for stem, figure in (pictures | more).items():
         replace_file(folder / f"{stem}.png", to_png(figure))
-    replace_file(folder / f"{name}.md", page(name, planned, rows, record, answers).encode())
+    text = page(name, planned, rows, record, answers, lines)
+    replace_file(folder / f"{name}.md", text.encode())
     print(f"{name}: {folder / name}.md, .png, _per_class.png and .parquet")
 
 
+def frame(record: Record) -> pd.DataFrame:
+    """A row per result; of what a method says of itself, PSNR and SSIM of translators."""
+    rows = [row.model_dump(exclude={"scores", "measures"}) for row in record.results]
+    measures = [row.measures for row in record.results]
+    pictures = {name: [m.get(name, math.nan) for m in measures] for name in ("psnr", "ssim")}
+    return pd.DataFrame(rows).assign(**pictures)
+
+
 def page(
-    name: str, planned: list[Planned], rows: pd.DataFrame, record: Record, answers: Answers
+    name: str,
+    planned: list[Planned],
+    rows: pd.DataFrame,
+    record: Record,
+    answers: Answers,
+    more: Sequence[str] = (),
 ) -> str:
     """The tables of a data set in Markdown, with all that is needed to make them again."""
     transfers = rows[rows["method"] != "source"]
@@ -145,14 +175,14 @@ def page(
         "All of the last epoch. Mean ± standard deviation over seeds, in percent. Differences are",
         "in points of balanced accuracy on the same images, with a 95 % bootstrap interval over",
         "seeds and images. Time is that of one training with its scoring, memory its peak.",
-        *(AS_RELEASED if variants(planned) else UPPER),
+        *about(name),
         "",
     ]
     table = comparison_frame(transfers, answers)
     places: list[Hashable] = list(range(table.index.nlevels - 1))
     for place, part in table.groupby(level=places, sort=False):
         shown = part.droplevel(places).reset_index()
-        if variants(planned):
+        if name.startswith(RELEASED):
             shown = shown.rename(columns={"method": "what is as released"})
         if not shown["note"].any():
             shown = shown.drop(columns="note")
@@ -164,6 +194,7 @@ def page(
         f"![recall by class and method]({name}_per_class.png)",
         "",
     ]
+    lines += more
     choose_by = next(p.choose_by for p in comparisons(planned))
     choices = choice_frame(transfers, choose_by)
     if len(choices) and not variants(planned):
@@ -185,6 +216,13 @@ def page(
         "",
     ]
     return "\n".join(lines)
+
+
+def about(name: str) -> Sequence[str]:
+    """What the names of a page's methods mean."""
+    if name.startswith(RELEASED):
+        return AS_RELEASED
+    return INFERRED if name in TRANSLATORS else UPPER
 
 
 def comparisons(planned: list[Planned]) -> list[Compare]:

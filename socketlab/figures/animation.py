@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.uint8]
 Colours = npt.NDArray[np.int64]
 
 _COLOURS: Final = 255
-_EXACT: Final = 64
+_EXACT: Final = 128
 _UNCHANGED: Final = 255  # the palette's last entry: the pixel of the frame before shows through
 _SAMPLED_PIXELS: Final = 1_000_000
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -25,8 +25,8 @@ def animated_png(frames: Sequence[bytes], milliseconds: int = 700, last: int = 2
 
     A frame stands for `milliseconds`, the last one for `last`. A viewer that does not know
     animation shows the first frame, a single frame gives a PNG that does not move, and the same
-    frames give the same bytes. All frames share one palette: the 64 most frequent colours as they
-    are, and 191 for the rest (median cut, no dithering: its grain would be half of the file); a
+    frames give the same bytes. All frames share one palette: the 128 most frequent colours as they
+    are, and 127 for the rest (median cut, no dithering: its grain would be half of the file); a
     pixel that did not change is not stored again. Ten sheets of 1300 x 700 pixels with eight
     pictures take about 1 MB.
     Format: PNG Specification (Third Edition), W3C 2025, section 11.3.4 (animation).

@@ -28,14 +28,14 @@ FloatArray = npt.NDArray[np.float64]
 _SIDE: Final = 2.5  # inches: the diagram is a square, or its diagonal would mislead
 _COUNTS: Final = 0.75
 _GAP: Final = 0.12
-_LEFT: Final = 0.75
+_LEFT: Final = 0.85
 _SPACE: Final = 0.95
 _ACROSS: Final = 3
 _EVEN: Final = 0.02  # a difference of confidence and accuracy that is called none
 _KEY: Final = (
-    "Bar: accuracy of the images whose confidence lies in the bin. Orange: what is missing up to "
-    "their mean confidence (too sure). Green: what is above it (not sure enough). Dashed: as sure "
-    "as right. Below: how many images. ECE: mean gap over the images."
+    "Blue and green together: accuracy of the images of that confidence. Orange: what "
+    "it lacks of their mean confidence (too sure). Green: by how much it exceeds that (not sure "
+    "enough). Dashed: as sure as right. Below: images. ECE: mean gap over the images."
 )
 
 
@@ -86,8 +86,8 @@ def reliability_diagram(panels: Mapping[str, CalibrationCurve]) -> Figure:
     for number, curve in enumerate(panels.values()):
         left = _LEFT + number % across * (_SIDE + _SPACE)
         top = number // across * panel_high
-        write(figure, titles[number], left - 0.5, top + 0.14, size=11, bold=True)
-        write(figure, words[number], left - 0.5, top + 0.16 + title_high, size=9, colour=MUTED)
+        write(figure, titles[number], left - 0.6, top + 0.14, size=11, bold=True)
+        write(figure, words[number], left - 0.6, top + 0.16 + title_high, size=9, colour=MUTED)
         upper = place(figure, left, top + head, _SIDE, _SIDE)
         _bars(upper, curve)
         lower = place(figure, left, top + head + _SIDE + _GAP, _SIDE, _COUNTS)

@@ -14,8 +14,6 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 
 Modality = Literal["rgb", "depth", "nir"]
 MODALITIES: Final[tuple[Modality, ...]] = ("rgb", "depth", "nir")
@@ -210,23 +208,6 @@ def fold(text: str, width: float, size: float = 10.0) -> str:
 def signed(text: str) -> str:
     """`text` with a true minus sign, which is as wide as the plus."""
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """The width in inches of one line of `text` in letters of `size` points."""
-    font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
-    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72.0
-
-
-def elide(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """`text` if it fits `width` inches in letters of `size` points, else its beginning and "…"."""
-    if text_width(text, size, bold=bold) <= width:
-        return text
-    for letters in range(len(text) - 1, 1, -1):
-        shorter = text[:letters].rstrip() + "…"
-        if text_width(shorter, size, bold=bold) <= width:
-            return shorter
-    return text[:1] + "…"
 
 
 def lines_high(text: str, size: float) -> float:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from socketlab.figures.images import draw_image
+from socketlab.figures.labels import elide, text_width
 from socketlab.figures.style import (
     FAINT,
     INK,
@@ -17,13 +18,11 @@ from socketlab.figures.style import (
     MODALITY_NAMES,
     MUTED,
     class_colours,
-    elide,
     fold,
     lines_high,
     place,
     sheet,
     styled,
-    text_width,
     write,
 )
 

@@ -17,14 +17,14 @@ class Reliability:
         edges: [M + 1] float64, from 0 to 1, of equal width. Bin b goes from edges[b] up to, but
             not including, edges[b + 1]; the last one includes 1.
         count: [M] int64, predictions per bin.
-        mean_confidence: [M] float64, nan where the bin is empty.
+        confidence: [M] float64, nan where the bin is empty.
         accuracy: [M] float64, share of right answers, nan where the bin is empty.
         error: expected calibration error, from 0 (calibrated) to 1.
     """
 
     edges: npt.NDArray[np.float64]
     count: npt.NDArray[np.int64]
-    mean_confidence: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
     accuracy: npt.NDArray[np.float64]
     error: float
 

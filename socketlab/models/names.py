@@ -1,8 +1,11 @@
-"""The backbones that can be asked for by name; loads no network library unless it must."""
+"""What can be asked for by name; loads no network library unless it must."""
 
 from typing import Literal, get_args
 
 Normalisation = Literal["imagenet", "socket_code", "source_statistics"]
+
+TranslatorName = Literal["replicate", "colormap", "pointwise", "residual", "unet"]
+TRANSLATORS: tuple[str, ...] = get_args(TranslatorName)
 
 BUILT_IN = ("resnet_small",)
 TORCHVISION = (
@@ -48,20 +51,18 @@ def check_backbone(name: str) -> str:
     )
 
 
-TranslatorName = Literal["replicate", "colormap", "pointwise", "residual", "unet"]
-TRANSLATORS: tuple[str, ...] = get_args(TranslatorName)
-
-
 class UnknownTranslator(ValueError):  # noqa: N818 - reads as the thing found
     """A translator that is not registered."""
 
 
 def check_translator(name: str) -> str:
-    """Return `name` if a translator of that name is registered.
+    """Return `name` if there is a translator of that name.
 
     Raises:
         UnknownTranslator: with the known names.
     """
     if name not in TRANSLATORS:
-        raise UnknownTranslator(f"Unknown translator {name!r}. Known: {', '.join(TRANSLATORS)}.")
+        raise UnknownTranslator(
+            f"Unknown translator {name!r}. Choose one of: {', '.join(TRANSLATORS)}."
+        )
     return name

@@ -1,8 +1,11 @@
-"""Translators: networks that paint one channel of depth or infrared as RGB.
+"""Translators: networks that paint one channel of depth or infrared as the RGB of a source model.
 
-The network of the TGMB paper (arXiv 2401.05014) is not public: all of these are inferred.
+All of them are inferred: the paper of TGMB (arXiv 2401.05014; IEEE TIP 34, 2025) has a translator,
+but its network is not public to us. A new one is a class here, its line in `REGISTRY` and its name
+in `names.py`.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,41 +14,68 @@ from torch.nn.functional import interpolate, pad
 
 from socketlab.models.names import check_translator
 
-CLOSEST = 0.01  # to 0 and 1: the logit of either end is not finite
+MARGIN = 0.01
+"""How near to 0 and 1 a pixel may come before its logit is taken, which is infinite at both."""
 
 
 class Translator(nn.Module):
-    """[B, 1, H, W] in [0, 1] to [B, 3, H, W] in [0, 1]."""
+    """Images [B, 1, H, W] in [0, 1] to pictures [B, 3, H, W] in [0, 1], of any H and W from 8.
+
+    What has parameters gives float32 under autocast too: bfloat16 has 256 steps from .5 to 2.
+    """
 
     name: ClassVar[str]
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] of images [B, 1, H, W].
+
+        Raises:
+            ValueError: for images of another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 1:
+            raise ValueError(
+                f"Translator {self.name!r} takes images [B, 1, H, W], found "
+                f"{tuple(images.shape)}. Give it one channel; RGB needs no translator."
+            )
+        return self.paint(images)
+
+    def paint(self, images: Tensor) -> Tensor:
+        """As `forward`, of images whose shape has been looked at."""
+        raise NotImplementedError
+
 
 class Replicate(Translator):
-    """The channel three times; a control, nothing to train."""
+    """The same channel three times: a control, with nothing to train."""
 
     name = "replicate"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] to [B, 3, H, W]."""
+    def paint(self, images: Tensor) -> Tensor:
+        """T(x) = (x, x, x), a view."""
         return images.expand(-1, 3, -1, -1)
 
 
 class Colormap(Translator):
-    """clip(1.5 - |4 v - c|, 0, 1), c = 3, 2, 1 for red, green, blue; a control.
+    """The colour jet of depth recognition, from blue (0) to red (1): a control, nothing to train.
 
-    Source: the colour jet of Eitel et al., IROS 2015 (arXiv 1507.06821).
+    Source: Eitel et al., IROS 2015 (arXiv 1507.06821).
     """
 
     name = "colormap"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] to [B, 3, H, W]."""
-        centres = torch.tensor([3.0, 2.0, 1.0], device=images.device).view(1, 3, 1, 1)
-        return (1.5 - (4 * images - centres).abs()).clamp(0, 1)
+    def paint(self, images: Tensor) -> Tensor:
+        """T(x)_c = clip(1.5 - |4 x - c|, 0, 1), c = 3, 2, 1 for red, green and blue."""
+        channels = [1.5 - (4 * images - centre).abs() for centre in (3, 2, 1)]
+        return torch.cat(channels, dim=1).clamp(0, 1)
 
 
 class Pointwise(Translator):
-    """1x1 convolution, BatchNorm, ReLU, 3x3 convolution: our reading of a review of the paper."""
+    """1x1 convolution, BatchNorm, ReLU, 3x3 convolution; 1,923 parameters.
+
+    Source: our reading of a public review's "an FC layer, a BN layer, a Conv layer" (inferred).
+
+    Args:
+        width: channels between the two convolutions (inferred).
+    """
 
     name = "pointwise"
 
@@ -58,89 +88,124 @@ class Pointwise(Translator):
             nn.Conv2d(width, 3, 3, padding=1),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] to [B, 3, H, W]."""
-        painted: Tensor = self.layers(images).sigmoid()
-        return painted
+    def paint(self, images: Tensor) -> Tensor:
+        """T(x) = sigmoid(layers(x))."""
+        return _at_least_float32(self.layers(images)).sigmoid()
 
 
-class _Block(nn.Module):
+class DilatedBlock(nn.Module):
+    """relu(x + BatchNorm(3x3 convolution(x))), [B, width, h, w] to the same."""
+
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
             nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.layers(x)
-        return out
+        """The block's output."""
+        result: Tensor = torch.relu(x + self.layers(x))
+        return result
 
 
 class Residual(Translator):
-    """sigmoid(logit x + g(x)); g's last layer is zero at first, so that it starts as `replicate`."""
+    """Replication and what a small network g adds to it; starts as replication (inferred).
+
+    T(x) = sigmoid(logit(clip(x, .01, .99)) + g(x)), g's last layer zero at the start.
+
+    g works at half the resolution; with dilations 1, 3 and 9, each as wide as what the one before
+    has seen, a pixel depends on all of about 60 x 60 without a hole.
+
+    Args:
+        width: channels of g.
+        dilations: one block for each.
+    """
 
     name = "residual"
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, dilations: Sequence[int] = (1, 3, 9)) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, width, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         )
-        self.blocks = nn.Sequential(*(_Block(width, dilation) for dilation in (1, 2, 4)))
+        self.blocks = nn.Sequential(*(DilatedBlock(width, dilation) for dilation in dilations))
         self.last = nn.Conv2d(width + 1, 3, 3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] to [B, 3, H, W]."""
-        deep = self.blocks(self.stem(images))
-        wide = interpolate(deep, size=images.shape[2:], mode="bilinear", align_corners=False)
-        added = self.last(torch.cat([wide, images.to(wide.dtype)], dim=1)).float()
-        painted: Tensor = (images.float().clamp(CLOSEST, 1 - CLOSEST).logit() + added).sigmoid()
-        return painted
+    def paint(self, images: Tensor) -> Tensor:
+        """T(x), see the class."""
+        height, width = images.shape[2:]
+        even = _extended(images, 2)
+        coarse = self.blocks(self.stem(even))
+        fine = interpolate(coarse, size=even.shape[2:], mode="bilinear", align_corners=False)
+        added = self.last(torch.cat([fine, even], dim=1))[:, :, :height, :width]
+        start = _at_least_float32(images).clamp(MARGIN, 1 - MARGIN).logit()
+        return (start + _at_least_float32(added)).sigmoid()
 
 
 class UNet(Translator):
-    """A U-Net with a MobileNetV2 encoder, both from segmentation_models_pytorch."""
+    """A U-Net with MobileNetV3 as its encoder, from random weights (inferred).
+
+    94 million multiply-adds at 56 x 56. All five stages of the encoder are used: with fewer the
+    library would compute the others and throw them away. In training, images of up to 32 pixels
+    need a batch of two or more, for the deepest BatchNorm then sees one value per image.
+
+    Source: Ronneberger et al., MICCAI 2015, as segmentation_models_pytorch has it.
+    """
 
     name = "unet"
-    depth = 4
+    encoder = "tu-mobilenetv3_small_100"
+    decoder_channels = (96, 64, 48, 32, 16)
+    step = 2 ** len(decoder_channels)
 
     def __init__(self) -> None:
         super().__init__()
+        # Here and not above: it brings timm and all its networks.
         import segmentation_models_pytorch as smp
 
         self.network = smp.Unet(
-            "mobilenet_v2",
-            encoder_depth=self.depth,
+            self.encoder,
+            encoder_depth=len(self.decoder_channels),
             encoder_weights=None,
-            decoder_channels=(96, 48, 24, 16),
+            decoder_channels=self.decoder_channels,
             in_channels=1,
             classes=3,
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] to [B, 3, H, W]."""
+    def paint(self, images: Tensor) -> Tensor:
+        """T(x) = sigmoid(network(x)), x extended to multiples of 32 and cut back."""
         height, width = images.shape[2:]
-        step = 2**self.depth
-        padded = pad(images, (0, -width % step, 0, -height % step), mode="replicate")
-        painted: Tensor = self.network(padded)[:, :, :height, :width].sigmoid()
-        return painted
+        logits = self.network(_extended(images, self.step))[:, :, :height, :width]
+        return _at_least_float32(logits).sigmoid()
 
 
 REGISTRY: dict[str, type[Translator]] = {
-    kind.name: kind for kind in (Replicate, Colormap, Pointwise, Residual, UNet)
+    "replicate": Replicate,
+    "colormap": Colormap,
+    "pointwise": Pointwise,
+    "residual": Residual,
+    "unet": UNet,
 }
 
 
 def build_translator(name: str) -> Translator:
-    """A translator by name.
+    """A translator by its name, from random weights where it has any.
 
     Raises:
         UnknownTranslator: with the known names.
     """
     return REGISTRY[check_translator(name)]()
+
+
+def _extended(images: Tensor, step: int) -> Tensor:
+    """Images whose last row and column are repeated until both sides are multiples of `step`."""
+    height, width = images.shape[2:]
+    return pad(images, (0, -width % step, 0, -height % step), mode="replicate")
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

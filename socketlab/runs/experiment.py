@@ -135,10 +135,14 @@ class Experiment(DataSession):
     def transfer(self, trip: Trip, controls: Controls | None = None) -> Iterator[Step]:
         """Adapt, keep and score a target model; nothing to do where it is done.
 
-        What is `needed` before it is made too.
+        The source_only row is made too, so that it stands beside every result, and the translator
+        that the method sees through.
         """
-        for before in self.needed(trip):
-            for _ in self.transfer(before):
+        before = self.trainings(trip)[:-1]
+        if trip.method != "source_only":
+            before.append(self.trip("source_only", trip.target, trip.protocol, trip.seed))
+        for earlier in before:
+            for _ in self.transfer(earlier):
                 pass
         stage, fingerprint = trip.stage, self._fingerprint(trip)
         if self._is_made(trip, fingerprint):
@@ -175,17 +179,21 @@ class Experiment(DataSession):
         """What a translator has painted while it trained."""
         return Previews(self.run, trip.stage)
 
-    def needed(self, trip: Trip) -> list[Trip]:
-        """The transfers that come before one: source_only, which stands beside every result, and
-        the training of the translator that it sees through.
-        """
-        names = [name for name in ("source_only", self._trained_translator(trip)) if name]
-        where = trip.target, trip.protocol, trip.seed
-        return [self.trip(name, *where) for name in names if name != trip.name]
+    def trainings(self, trip: Trip) -> list[Trip]:
+        """The transfer, and before it the training of its translator where that is not there yet.
 
-    def _trained_translator(self, trip: Trip) -> str | None:
+        One that was stopped by hand is there: what was learnt is kept.
+        """
+        translator = self._translator_trip(trip)
+        if translator is None or self.target_model(translator) is not None:
+            return [trip]
+        return [translator, trip]
+
+    def _translator_trip(self, trip: Trip) -> Trip | None:
         name = translator_name(self.parameters, trip.name)
-        return None if name is None or name.endswith(SUFFIX) else name
+        if name is None or name.endswith(SUFFIX):
+            return None
+        return self.trip(name, trip.target, trip.protocol, trip.seed)
 
     def _translator(self, trip: Trip, sources: Sequence[Classifier]) -> Translator | None:
         name = translator_name(self.parameters, trip.name)
@@ -194,18 +202,17 @@ class Experiment(DataSession):
         if name.endswith(SUFFIX):
             crop = self.parameters.crop_pixels
             return load_translator(translator_file(name), trip.target, crop, sources[0])
-        made = self.target_model(self.trip(name, trip.target, trip.protocol, trip.seed))
+        trained = self._translator_trip(trip)
+        made = self.target_model(trained) if trained is not None else None
         return made.members[0].translator if made is not None else None
 
     def _translator_weights(self, trip: Trip) -> str:
         """sha256 of the weights that the translator is in, or nothing where none is needed."""
         name = translator_name(self.parameters, trip.name)
-        if name is None:
-            return ""
-        if name.endswith(SUFFIX):
+        if name is not None and name.endswith(SUFFIX):
             return load_card(translator_file(name)).sha256
-        stage = self.trip(name, trip.target, trip.protocol, trip.seed).stage
-        return stage_weights(self.run, stage)
+        trained = self._translator_trip(trip)
+        return stage_weights(self.run, trained.stage) if trained is not None else ""
 
     def target_model(self, trip: Trip) -> AnyClassifier | None:
         """The target model of a transfer, or None where it has not been made."""

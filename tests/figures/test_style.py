@@ -33,6 +33,7 @@ def test_modalities_differ_in_marker_and_colour() -> None:
 def test_a_variant_takes_its_parents_colour() -> None:
     assert style.method_colour("socket_no_mixup") == style.METHOD_COLOURS["socket"]
     assert style.method_colour("shot_im") == style.METHOD_COLOURS["shot_im"]
+    assert style.method_colour("socket_translated_elr") == style.method_colour("socket_translated")
     assert style.method_colour("oracle_labels") == style.METHOD_COLOURS["oracle"]
     assert style.method_colour("unheard_of") not in style.METHOD_COLOURS.values()
 

@@ -40,7 +40,7 @@ def test_reliability_is_that_of_the_loop(bins: int, count: int, dtype: Any) -> N
     found = reliability(confidence, right, bins)
     assert found.edges.tolist() == pytest.approx([b / bins for b in range(bins + 1)], abs=1e-15)
     assert found.count.tolist() == [row[0] for row in expected]
-    for values, column in ((found.mean_confidence, 1), (found.accuracy, 2)):
+    for values, column in ((found.confidence, 1), (found.accuracy, 2)):
         wanted = [row[column] for row in expected]
         assert values.tolist() == pytest.approx(wanted, abs=1e-12, nan_ok=True)
     assert found.error == pytest.approx(sum(row[3] for row in expected), abs=1e-12)
@@ -49,8 +49,8 @@ def test_reliability_is_that_of_the_loop(bins: int, count: int, dtype: Any) -> N
 def test_four_predictions_by_hand() -> None:
     found = reliability(np.array([0.6, 0.7, 0.9, 1.0]), np.array([True, False, True, True]), bins=2)
     assert found.count.tolist() == [0, 4]
-    assert np.isnan(found.mean_confidence[0]) and np.isnan(found.accuracy[0])
-    assert found.mean_confidence[1] == pytest.approx(0.8)
+    assert np.isnan(found.confidence[0]) and np.isnan(found.accuracy[0])
+    assert found.confidence[1] == pytest.approx(0.8)
     assert found.accuracy[1] == pytest.approx(0.75)
     assert found.error == pytest.approx(0.05)
 
@@ -81,7 +81,7 @@ def test_confidence_that_is_right_has_no_error_and_confidence_that_is_wrong_has_
 def test_above_one_by_rounding_counts_as_one() -> None:
     found = reliability(np.array([1.0 + 2e-7], dtype=np.float32), np.array([True]))
     assert found.count.tolist() == [0] * 9 + [1]
-    assert found.mean_confidence[9] == 1
+    assert found.confidence[9] == 1
 
 
 @pytest.mark.parametrize(

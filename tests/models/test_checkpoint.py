@@ -18,6 +18,8 @@ from socketlab.models.checkpoint import (
     save_classifier,
 )
 from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import Mixture
+from socketlab.models.translator import build_translator
 
 Build = Callable[..., Classifier]
 ABOUT: dict[str, Any] = {
@@ -41,7 +43,8 @@ def kept(build: Build, tmp_path: Path) -> tuple[Classifier, Path]:
 
 def change_card(path: Path, **changes: object) -> None:
     card = json.loads(card_path(path).read_text("utf-8"))
-    inner = {name: changes.pop(name) for name in ("backbone", "bottleneck") if name in changes}
+    known = ("backbone", "bottleneck", "translator")
+    inner = {name: changes.pop(name) for name in known if name in changes}
     card["members"][0] |= inner
     card_path(path).write_text(json.dumps(card | changes), "utf-8")
 
@@ -61,6 +64,49 @@ def test_the_same_logits_come_back(kept: tuple[Classifier, Path]) -> None:
     assert member.bottleneck == 8 and card.mixing == ()
     assert member.mean == pytest.approx((0.1, 0.2, 0.3))
     assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["colormap", "pointwise", "residual"])
+def test_a_translator_comes_back_with_its_classifier(
+    name: str, build: Build, tmp_path: Path
+) -> None:
+    model, path = build(), tmp_path / "painter.safetensors"
+    translator = build_translator(name).train()
+    translator(torch.rand(6, 1, 14, 14))
+    with torch.no_grad():
+        for parameter in translator.parameters():
+            parameter.add_(0.1)
+    model.translate_with(translator)
+    model.eval()
+    save_classifier(model, path, describe_classifier(model, **ABOUT))
+    loaded, card = load_classifier(path)
+    assert card.members[0].translator == loaded.members[0].translator.name == name
+    assert not any(part.training for part in loaded.modules())
+    for channels in (1, 3):
+        images = torch.rand(5, channels, 14, 14)
+        assert torch.equal(loaded(images), model(images))
+    grey = torch.rand(5, 1, 14, 14)
+    assert torch.equal(loaded.members[0].translator(grey), translator(grey))
+
+
+def test_each_member_of_a_mixture_has_its_translator(build: Build, tmp_path: Path) -> None:
+    members, path = [build(), build(translator="pointwise")], tmp_path / "mixture.safetensors"
+    model = Mixture(members).eval()
+    save_classifier(model, path, describe_classifier(model, **ABOUT))
+    loaded, card = load_classifier(path)
+    assert [member.translator for member in card.members] == ["replicate", "pointwise"]
+    grey = torch.rand(4, 1, 14, 14)
+    assert torch.equal(loaded(grey), model(grey))
+
+
+def test_a_card_from_before_there_were_translators(kept: tuple[Classifier, Path]) -> None:
+    model, path = kept
+    card = json.loads(card_path(path).read_text("utf-8"))
+    assert card["members"][0].pop("translator") == "replicate"
+    card_path(path).write_text(json.dumps(card), "utf-8")
+    loaded, _ = load_classifier(path)
+    grey = torch.rand(4, 1, 14, 14)
+    assert torch.equal(loaded(grey), model(grey))
 
 
 def test_only_weights_and_card_are_left(kept: tuple[Classifier, Path]) -> None:
@@ -142,7 +188,14 @@ def test_a_missing_card_or_weights(kept: tuple[Classifier, Path]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bottleneck": 16}, {"backbone": "resnet18"}, {"backbone": "rsnt"}, {"classes": ["bed", "a"]}],
+    [
+        {"bottleneck": 16},
+        {"backbone": "resnet18"},
+        {"backbone": "rsnt"},
+        {"classes": ["bed", "a"]},
+        {"translator": "pointwise"},
+        {"translator": "painter"},
+    ],
 )
 def test_a_card_of_another_network(kept: tuple[Classifier, Path], wrong: dict[str, object]) -> None:
     _, path = kept

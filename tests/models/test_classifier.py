@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from socketlab.models.classifier import Classifier, normalisation_constants
+from socketlab.models.translator import Translator, build_translator
 
 Build = Callable[..., Classifier]
 
@@ -27,6 +28,84 @@ def test_shapes(build: Build) -> None:
 def test_one_channel_is_three_equal_channels(build: Build) -> None:
     model, grey = build(), torch.rand(4, 1, 14, 14)
     assert torch.equal(model(grey), model(grey.repeat(1, 3, 1, 1)))
+
+
+def painter() -> Translator:
+    """A translator whose running statistics are not those of a new one."""
+    translator = build_translator("pointwise").train()
+    translator(torch.rand(6, 1, 14, 14))
+    return translator.eval()
+
+
+@pytest.mark.parametrize("where", ["given", "built"])
+def test_one_channel_goes_through_the_translator_and_rgb_past_it(where: str, build: Build) -> None:
+    model = build(translator="pointwise" if where == "built" else "replicate")
+    if where == "given":
+        model.translate_with(painter())
+    assert model.translator.name == "pointwise"
+    grey, rgb = torch.rand(4, 1, 14, 14), torch.rand(4, 3, 14, 14)
+    pictures = model.translator(grey)
+    assert pictures.shape == (4, 3, 14, 14)
+    assert torch.equal(model(grey), model(pictures))
+    assert not torch.allclose(model(grey), model(grey.repeat(1, 3, 1, 1)))
+    before = model(rgb)
+    model.translator.register_forward_hook(lambda *_: pytest.fail("RGB was translated"))
+    assert torch.equal(model(rgb), before)
+
+
+def test_a_translator_that_was_given_is_shared(build: Build) -> None:
+    """What trains it elsewhere is seen here."""
+    model, translator = build(), painter()
+    model.translate_with(translator)
+    grey = torch.rand(4, 1, 14, 14)
+    before = model(grey)
+    with torch.no_grad():
+        for parameter in translator.parameters():
+            parameter.mul_(-1)
+    assert not torch.allclose(model(grey), before)
+
+
+def modes(model: Classifier) -> tuple[set[bool], set[bool]]:
+    """Those of the translator's parts, and of all others."""
+    theirs = set(model.translator.modules())
+    others = {part.training for part in model.modules() if part not in theirs}
+    return {part.training for part in theirs}, others
+
+
+def test_a_frozen_translator_stays_in_eval_mode(build: Build) -> None:
+    model = build()
+    model.translate_with(painter().requires_grad_(False))
+    assert model.train() is model
+    assert modes(model) == ({False}, {True})
+    before = copied(model.translator)
+    model(torch.rand(4, 1, 14, 14))
+    assert same(copied(model.translator), before)
+    model.eval()
+    assert modes(model) == ({False}, {False})
+
+
+def test_a_translator_that_is_trained_follows_the_mode(build: Build) -> None:
+    model = build()
+    model.translate_with(painter())
+    model.train()
+    assert modes(model) == ({True}, {True})
+    before = copied(model.translator)
+    model(torch.rand(4, 1, 14, 14))
+    assert not same(copied(model.translator), before)
+    model.eval()
+    assert modes(model) == ({False}, {False})
+
+
+def test_copies_have_a_translator_of_their_own_which_is_frozen(build: Build) -> None:
+    model = build()
+    model.translate_with(painter())
+    for made in (model.student(), model.frozen()):
+        assert made.translator is not model.translator
+        assert same(copied(made.translator), copied(model.translator))
+        assert not any(p.requires_grad for p in made.translator.parameters())
+    assert model.student().encoder.training is False
+    assert modes(model.student().train()) == ({False}, {True})
+    assert all(p.requires_grad for p in model.translator.parameters())
 
 
 def test_normalisation_happens_inside(build: Build) -> None:

@@ -7,8 +7,11 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import Mixture
+from socketlab.models.translator import build_translator
 from socketlab.objectives import batch_statistics, statistics_distance
 from socketlab.training.statistics import (
+    every_batch_norm,
     held_running_statistics,
     normalisation_layers,
     recorded_statistics,
@@ -376,3 +379,40 @@ def test_batch_statistics_are_those_that_batch_norm_uses() -> None:
     assert layer.running_mean is not None and layer.running_var is not None
     torch.testing.assert_close(layer.running_mean, mean)
     torch.testing.assert_close(layer.running_var, variance * 45 / 44)
+
+
+def test_a_translator_s_batch_norms_are_its_own() -> None:
+    """Counted neither in a classifier nor in a mixture, nor where the translator is the network."""
+    plain = classifier("resnet_small")
+    norms = every_batch_norm(plain)
+    assert norms == [*batch_normed(plain), plain.bottleneck[1]]
+    plain.translate_with(build_translator("pointwise"))
+    assert every_batch_norm(plain) == norms
+    other = classifier("resnet_small")
+    other.translate_with(build_translator("residual"))
+    members = [*norms, *batch_normed(other.encoder), other.bottleneck[1]]
+    assert every_batch_norm(Mixture([plain, other])) == members
+    assert every_batch_norm(plain.translator) == []
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_translator_is_neither_held_nor_estimated_anew(trained: bool) -> None:
+    """In its own training it moves within `held`; of a re-estimation it hears nothing."""
+    model, batch = classifier("resnet_small"), torch.rand(4, 1, 32, 32)
+    translator = build_translator("pointwise").requires_grad_(trained)
+    model.translate_with(translator)
+    model.train()
+    before = buffers(model)
+    with held_running_statistics(model):
+        model(batch)
+    for name, now in model.named_buffers():
+        moves = trained and name.startswith("translator.")
+        assert torch.equal(before[name], now) is not moves, name
+    theirs = buffers(translator)
+    reestimate_statistics(model, [batch])
+    assert all(torch.equal(theirs[name], now) for name, now in translator.named_buffers())
+    layer = batch_normed(model)[1]  # the first is the translator's
+    with torch.no_grad():
+        first = next(m for m in model.encoder.modules() if isinstance(m, nn.Conv2d))
+        x = first((translator.eval()(batch) - model.mean) / model.deviation)
+    torch.testing.assert_close(layer.running_mean, x.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)

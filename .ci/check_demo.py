@@ -30,5 +30,10 @@ for target in ("a/depth", "a/nir"):
     gain = last["socket", target]["accuracy"] - last["source_only", target]["accuracy"]
     assert gain >= 0.10, f"socket gains {gain:.1%} on {target}: something is broken"
     print(f"socket on {target}: {gain * 100:+.1f} points over source_only")
+painted = last["translated", "a/depth"]
+gain = painted["accuracy"] - last["source_only", "a/depth"]["accuracy"]
+assert gain >= 0.10, f"the translator gains {gain:.1%}: something is broken"
+assert painted["measures"]["psnr"] >= 13, painted["measures"]
+print(f"translated on a/depth: {gain * 100:+.1f} points, PSNR {painted['measures']['psnr']:.1f} dB")
 found = len(run["results"])
 print(f"1 passed, 0 failed: {found} rows agree in run.json, metrics.parquet and report.html")

@@ -124,15 +124,15 @@ def cost_against_accuracy(rows: pd.DataFrame) -> Figure:
     labels = [f"{name}  {level:.1f} %" for name, level in zip(means.index, levels, strict=True)]
     looks = _looks(list(means.index))
     high = max(2.7, (_LINE + 0.01) * len(labels))
-    side, space, left, top, lead, right = 2.5, 0.3, 0.8, 0.5, 0.4, 8.9
+    side, space, left, top, lead = 2.5, 0.3, 0.8, 0.5, 0.4
+    right = left + 3 * side + 2 * space
     figure = sheet(right + lead + max(text_width(x, _LABEL) for x in labels) + 0.25, top + high + 1)
     write(figure, _COST_TITLE, 0.2, 0.14, size=12, bold=True)
     low, most = _limits(levels, 0.08)
     for number, (cost, words) in enumerate(_COSTS.items()):
         axes = place(figure, left + number * (side + space), top, side, high)
-        axes.set_ylim(low, most)
+        axes.set(ylim=(low, most), xlabel=words)
         _cost_panel(axes, means[cost].to_numpy(np.float64), levels, list(looks.values()))
-        axes.set_xlabel(words)
         if number == 0:
             axes.set_ylabel("Accuracy on the target (%)")
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

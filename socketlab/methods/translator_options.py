@@ -13,7 +13,11 @@ UNET_LEARNING_RATE = 2e-4
 
 
 class TgmbOptions(Options):
-    """Which translator, and the weight of each term; all of it inferred but the terms."""
+    """Which translator, and the weight of each term; all of it inferred but the terms.
+
+    The squared error of pixels is near 0.02, so a weight of 0.1 on L_D or L_IM, which are near 1,
+    drowns it (docs/log.md).
+    """
 
     translator: TranslatorName = Field("residual", description="the network that paints")
     epochs: int = Field(20, ge=0, description="passes over the target images")
@@ -26,9 +30,9 @@ class TgmbOptions(Options):
     perceptual_weight: float = Field(
         0.0, ge=0, description="of the squared distance of the source model's features"
     )
-    adversarial_weight: float = Field(0.1, ge=0, description="of L_D, TI against TR pictures")
+    adversarial_weight: float = Field(0.001, ge=0, description="of L_D, TI against TR pictures")
     adversary: DiscriminatorPlace = Field("features", description="where L_D looks")
-    information_weight: float = Field(0.1, ge=0, description="of L_IM on TR pictures")
+    information_weight: float = Field(0.01, ge=0, description="of L_IM on TR pictures")
     information_start: float = Field(
         0.2, ge=0, le=1, description="share of the training before L_IM begins"
     )

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from socketlab.models.classifier import Classifier, normalisation_constants
 from socketlab.models.translator import Translator, build_translator
@@ -10,7 +10,7 @@ from socketlab.models.translator import Translator, build_translator
 Build = Callable[..., Classifier]
 
 
-def copied(model: Classifier) -> dict[str, Tensor]:
+def copied(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 

@@ -53,10 +53,14 @@ def workplace(
         "device": "cpu",
         "dtype": "float32",
         "source_options": {"epochs": 2, "batch_size": 8},
-        "options": {"socket": {"epochs": 5, "batch_size": 4}},
+        "options": {
+            "socket": {"epochs": 5, "batch_size": 4},
+            "translated": {"epochs": 2, "batch_size": 4},
+        },
         "steps": [
             "01_prepare_data",
             "02_train_source",
+            "04_train_translator",
             "05_transfer",
             {"notebook": "03_modality_gap", "points": 100},
             {"notebook": "06_compare", "methods": ["source_only", "socket"]},
@@ -68,5 +72,5 @@ def workplace(
 
 @pytest.fixture(scope="session")
 def undisturbed(workplace: Workplace) -> "subprocess.CompletedProcess[str]":
-    """All five notebooks, run to their end."""
+    """All six notebooks, run to their end."""
     return workplace.run()

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
+from PIL import Image
 
 from socketlab.runs.notebooks import run_all
 from socketlab.runs.planning import plan, read_parameter_file
@@ -22,11 +23,13 @@ from socketlab.runs.planning import plan, read_parameter_file
 PARTS = [
     "01_prepare_data",
     "02_train_source",
+    "04_train_translator",
     "05_transfer",
     "03_modality_gap-100",
     "06_compare",
 ]
 SOURCE = "source-a.rgb-seed0"
+TRANSLATED = "translated-to-a.depth-held_out-seed0"
 SOCKET = "socket-to-a.depth-held_out-seed0"
 Record = dict[str, Any]
 Workplace = Any  # that of conftest.py, which cannot be imported
@@ -109,6 +112,28 @@ def test_a_line_is_printed_for_each_epoch(undisturbed: Any) -> None:
     epochs = re.findall(rf"^{SOCKET}: epoch (\d)/5  accuracy", undisturbed.stdout, re.MULTILINE)
     assert epochs == ["0", "1", "2", "3", "4", "5"]
     assert "Traceback" not in undisturbed.stderr
+
+
+def test_the_translator_leaves_sheets_and_a_film(undisturbed: Any, workplace: Workplace) -> None:
+    """A contact sheet of each epoch kept, and an animation of as many frames, in the report."""
+    folder = workplace.runs / "whole"
+    kept = [0, 1, 2]
+    sheets = [f"figures/04_train_translator-sheet-{epoch:03d}.png" for epoch in kept]
+    listed = {row["file"]: row for row in record(folder)["figures"]}
+    assert set(sheets) <= set(listed)
+    film = "figures/04_train_translator-film.png"
+    with Image.open(folder / film) as animation, Image.open(folder / sheets[0]) as sheet:
+        assert animation.n_frames == len(kept)  # type: ignore[attr-defined]
+        assert animation.size == sheet.size
+    assert "as an animation" in (folder / "report.html").read_text()
+    (row,) = (
+        row
+        for row in record(folder)["results"]
+        if row["stage"] == TRANSLATED and row["chosen_by"] == "last"
+    )
+    assert row["measures"].keys() == {"psnr", "ssim", "discriminator_accuracy"}
+    card = json.loads((folder / "models" / f"{TRANSLATED}.json").read_text())
+    assert [member["translator"] for member in card["members"]] == ["residual"]
 
 
 def test_every_figure_is_a_png(undisturbed: Any, workplace: Workplace) -> None:

@@ -11,6 +11,7 @@ from socketlab.runs.parameters import (
     NOTEBOOKS,
     Compare,
     ParameterError,
+    TrainTranslator,
     TransferParameters,
     from_notebook,
     notebook_name,
@@ -24,6 +25,7 @@ def test_defaults_are_valid_for_every_notebook() -> None:
         "01_prepare_data",
         "02_train_source",
         "03_modality_gap",
+        "04_train_translator",
         "05_transfer",
         "06_compare",
     ]
@@ -77,6 +79,27 @@ def test_defaults_are_valid_for_every_notebook() -> None:
             ["scenes_seed 1", "'nyuv2_scenes_224' is not rendered"],
             id="another rendering of photographs",
         ),
+        pytest.param(
+            "04",
+            {"translator": "pointwise"},
+            ["04_train_translator", "'pointwise'", "translated", "tgkt"],
+            id="a network is no training",
+        ),
+        pytest.param(
+            "04",
+            {"translator": "tgkt"},
+            ["translator 'tgkt' trains none", "'translated' or a variant"],
+            id="another method",
+        ),
+        pytest.param(
+            "04",
+            {"translator": "gated", "variants": {"gated": "socket"}},
+            ["translator 'gated' trains none", "'translated' or a variant"],
+            id="another method's variant",
+        ),
+        pytest.param(
+            "04", {"method": "translated"}, ["no parameter 'method'", "translator"], id="its word"
+        ),
         pytest.param("06", {"methods": []}, ["methods = []"], id="no methods"),
         pytest.param("06", {"seeds": []}, ["seeds = []"], id="no seeds"),
         pytest.param("06", {"seeds": ["x"]}, ["seeds.0 = 'x'"], id="seeds"),
@@ -128,7 +151,7 @@ def test_a_notebook_has_three_names(text: str) -> None:
     assert notebook_name(text) == "05_transfer"
 
 
-@pytest.mark.parametrize("text", ["04", "transfer", "5", ""])
+@pytest.mark.parametrize("text", ["07", "transfer", "5", ""])
 def test_an_unknown_notebook_is_named_with_the_known(text: str) -> None:
     with pytest.raises(ParameterError, match=r"Unknown notebook .*01_prepare_data.*06_compare"):
         notebook_name(text)
@@ -200,7 +223,7 @@ def test_validation_loads_no_torch(root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split(maxsplit=1) == ["6", "[]\n"]
+    assert done.stdout.split(maxsplit=1) == ["7", "[]\n"]
 
 
 def test_a_variant_has_its_methods_options_and_its_own() -> None:
@@ -232,3 +255,17 @@ def test_sources_are_one_or_several() -> None:
     assert validate("05", {}).source_domains == ("a/rgb",)
     several = validate("05", {"sources": ["b/rgb", "a/rgb"]})
     assert several.source_domains == ("b/rgb", "a/rgb")
+
+
+def test_the_translator_is_a_method_or_a_variant_with_options_of_its_own() -> None:
+    usual = validate("04", {})
+    assert isinstance(usual, TrainTranslator)
+    assert usual.translator == "translated"
+    assert usual.used_methods() == ["translated"]
+    options = {"translated": {"epochs": 4, "l1_weight": 1}, "painted": {"translator": "unet"}}
+    variants = {"painted": "translated"}
+    given = validate("04", {"translator": "painted", "variants": variants, "options": options})
+    assert given.used_methods() == ["painted"]
+    assert given.method_of("painted") == "translated"
+    own = {"epochs": 4, "l1_weight": 1, "translator": "unet"}
+    assert given.options_of("painted") == own

@@ -12,7 +12,7 @@ from matplotlib.textpath import text_to_path
 FloatArray = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
-_DISTANCES: Final = (0.13, 0.26, 0.42, 0.6, 0.8, 1.0)  # inches from a point to its label
+_DISTANCES: Final = (0.13, 0.28, 0.46, 0.64, 0.82, 1.0, 1.4, 1.8, 2.3)  # inches to the label
 _DIRECTIONS: Final = 16
 
 

@@ -206,7 +206,7 @@ def _name_points(axes: Axes, ends: Mapping[str, Point], points: FloatArray, plot
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     scale = np.array([plot[0] / (right - left), plot[1] / (top - bottom)])
     anchors = (np.array(list(ends.values())) - (left, bottom)) * scale
-    sizes = [(text_width(name, _LABEL) + 0.04, 0.17) for name in ends]
+    sizes = [(text_width(name, _LABEL) + 0.12, 0.18) for name in ends]
     corners = beside(anchors, sizes, (points - (left, bottom)) * scale, (0.0, 0.0, *plot))
     for name, anchor, corner, size in zip(ends, anchors, corners, sizes, strict=True):
         centre = np.array(corner) + np.array(size) / 2

@@ -69,8 +69,8 @@ def test_checkpoints_are_joined_in_the_order_of_epochs(check_figure: Check) -> N
     marked = [spot.get_offsets() for spot in axes.collections if spot.get_sizes()[0] > 50]
     found = sorted(tuple(spot[0]) for spot in marked)
     last = points[points["epoch"] == 5]
-    wanted = sorted(zip(last["psnr"], 100 * last["accuracy"], strict=True))
-    np.testing.assert_allclose(found, wanted)
+    ends = sorted(zip(last["psnr"], 100 * last["accuracy"], strict=True))
+    np.testing.assert_allclose(found, ends)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ class Tgmb(Transfer):
         pictures, target = both[: len(other)], both[len(other) :]
         terms, of_pairs = self._pair_terms(pictures, rgb)
         features = logits = target
+        early: list[Tensor] = []
         if informs or compares or self._reads_source:
             with self._recording(compares) as recorded, self._watching() as early:
                 features, logits = self.source.outputs(target)
@@ -187,7 +188,7 @@ class Tgmb(Transfer):
             terms["reconstruction"] = mse_loss(pixels, rgb)
         if self.wants("absolute"):
             terms["absolute"] = l1_loss(pixels, rgb)
-        features = pictures
+        features, early = pictures, list[Tensor]()
         if self.wants("perceptual") or self._reads_source:
             with self._watching() as early:
                 features = self.source.features(pictures)
@@ -195,7 +196,7 @@ class Tgmb(Transfer):
             with torch.no_grad():
                 wanted = self.source.features(rgb)
             terms["perceptual"] = mse_loss(features.float(), wanted.float())
-        if self.adversary is None:
+        if self.adversary is None or not self.wants("adversarial"):
             return terms, pictures
         return terms, self.adversary.choose(pictures, features, early)
 

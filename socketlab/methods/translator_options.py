@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from socketlab.methods.base import Options
 from socketlab.methods.distillation import PairOptions
@@ -46,6 +46,13 @@ class TgmbOptions(Options):
         0.0, ge=0, description="of the distance of TR pictures' statistics to the source's"
     )
     validation: float = Field(0.1, gt=0, lt=1, description="share of TI pairs kept out, to watch")
+
+    @field_validator("class_prior")
+    @classmethod
+    def _shares(cls, prior: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if prior is not None and (min(prior, default=0) <= 0 or abs(sum(prior) - 1) > 1e-3):
+            raise ValueError(f"shares must be positive and sum to one, found {list(prior)}")
+        return prior
 
     @model_validator(mode="before")
     @classmethod

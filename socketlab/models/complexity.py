@@ -46,7 +46,7 @@ def complexity(module: nn.Module, shape: tuple[int, ...]) -> Complexity:
             module(like.new_zeros(1, *shape))
     finally:
         for layer, mode in modes.items():
-            layer.training = mode  # not train(), which would change the layers inside as well
+            layer.training = mode  # not train(), which reaches the layers inside
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Complexity(parameters, counter.get_total_flops() // 2)
 

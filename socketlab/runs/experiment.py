@@ -28,6 +28,7 @@ from socketlab.runs.shared_parameters import Parameters
 from socketlab.runs.stages import Trip, source_fingerprint, transfer_fingerprint
 from socketlab.runs.translators import (
     SUFFIX,
+    Input,
     load_translator,
     translator_file,
     translator_name,
@@ -200,19 +201,22 @@ class Experiment(DataSession):
         if name is None:
             return None
         if name.endswith(SUFFIX):
-            crop = self.parameters.crop_pixels
-            return load_translator(translator_file(name), trip.target, crop, sources[0])
+            given = self.parameters
+            shown = Input(trip.target, given.size, given.crop_pixels, given.encoding)
+            return load_translator(translator_file(name), shown, sources[0])
         trained = self._translator_trip(trip)
         made = self.target_model(trained) if trained is not None else None
         return made.members[0].translator if made is not None else None
 
     def _translator_weights(self, trip: Trip) -> str:
-        """sha256 of the weights that the translator is in, or nothing where none is needed."""
+        """What decided the translator, and its weights' sha256; nothing where none is needed."""
         name = translator_name(self.parameters, trip.name)
         if name is not None and name.endswith(SUFFIX):
             return load_card(translator_file(name)).sha256
         trained = self._translator_trip(trip)
-        return stage_weights(self.run, trained.stage) if trained is not None else ""
+        if trained is None:
+            return ""
+        return f"{self._fingerprint(trained)} {stage_weights(self.run, trained.stage)}"
 
     def target_model(self, trip: Trip) -> AnyClassifier | None:
         """The target model of a transfer, or None where it has not been made."""

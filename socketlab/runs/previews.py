@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from socketlab.figures.animation import animated_png
-from socketlab.figures.style import to_png
+from socketlab.figures.style import class_colours, to_png
 from socketlab.figures.translations import Translation, translation_sheet
 from socketlab.methods.tgmb import Tgmb
 from socketlab.runs.files import replace_file
@@ -55,6 +55,10 @@ class Previews:
                 chosen = _Chosen(task, each)
                 if step.kind == "start":
                     self._begin(chosen)
+                # A broken-off epoch was painted as the next one, which is now begun again.
+                for epoch in self.epochs:
+                    if epoch > step.epoch:
+                        (self._folder / f"{epoch:04d}.npz").unlink()
             if step.kind == "stopped" or (step.kind in ("start", "epoch") and step.epoch in kept):
                 self._write(f"{step.epoch + (step.kind == 'stopped'):04d}", chosen.now())
             yield step
@@ -106,7 +110,9 @@ class Previews:
 
     def sheet(self, epoch: int) -> Figure:
         """The contact sheet of a kept epoch."""
-        return translation_sheet(self.at(epoch), title=f"{self._folder.name}, epoch {epoch}")
+        colours = class_colours(self._read("fixed")["classes"].tolist())
+        title = f"{self._folder.name}, epoch {epoch}"
+        return translation_sheet(self.at(epoch), title=title, colours=colours)
 
     def film(self) -> bytes:
         """The contact sheets of all kept epochs as one animated PNG."""

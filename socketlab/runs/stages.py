@@ -77,7 +77,7 @@ def source_fingerprint(
 def transfer_fingerprint(
     parameters: Parameters, trip: Trip, sources: Sequence[tuple[str, str]], translator: str = ""
 ) -> str:
-    """Of all that decides a transfer; `translator` is the sha256 of its very weights.
+    """Of all that decides a transfer; `translator` says what decided that, and its very weights.
 
     `sources` has the fingerprint of each source model and the sha256 of its very weights: one that
     was stopped and then finished is another one.

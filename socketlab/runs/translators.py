@@ -1,8 +1,11 @@
 """Which translator a transfer sees through: one trained in the same run, or one from a file."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from socketlab.data.manifest import sensor_of
 from socketlab.methods import check_options, method_class
@@ -52,8 +55,18 @@ def translator_file(asked: str) -> Path:
     return path
 
 
-def load_translator(path: Path, target: str, crop: int, source: Classifier) -> Translator:
-    """The translator of a checkpoint, if it fits the target, the size and the source model.
+@dataclass(frozen=True)
+class Input:
+    """What a network is shown: its domain, pixels as prepared and as cropped, and the encoding."""
+
+    domain: str
+    size: int
+    crop: int
+    encoding: str
+
+
+def load_translator(path: Path, wanted: Input, source: Classifier) -> Translator:
+    """The translator of a checkpoint, if it fits what it will be shown and the source model.
 
     Raises:
         CheckpointError: if the checkpoint is damaged or incomplete.
@@ -61,18 +74,22 @@ def load_translator(path: Path, target: str, crop: int, source: Classifier) -> T
     """
     card = load_card(path)
     member = card.members[0]
-    modality = target.removeprefix(sensor_of(target))
-    mean, deviation = (x.flatten().tolist() for x in (source.mean, source.deviation))
-    same = torch.allclose(
-        torch.tensor([*member.mean, *member.deviation]), torch.tensor([*mean, *deviation])
-    )
+    encoding = str(card.configuration.get("encoding", "replicate"))
+    there = Input(card.domain, card.size, card.crop, encoding)
+    ours, theirs = _constants(source.mean, source.deviation), (*member.mean, *member.deviation)
+    same = torch.allclose(torch.tensor(ours), torch.tensor(theirs))
     problems = {
-        f"was trained on {card.domain}, and the target is {target}": (
-            card.domain.removeprefix(sensor_of(card.domain)) != modality
+        f"is of method {card.method!r}, which trains none": card.method != TRAINED_BY,
+        f"was trained on {there.domain}, and the target is {wanted.domain}": (
+            _modality(there.domain) != _modality(wanted.domain)
         ),
-        f"was trained at {card.crop} pixels, and the input has {crop}": card.crop != crop,
-        f"was trained for a source model that normalises by {member.mean} and {member.deviation}, "
-        f"and this one by {tuple(mean)} and {tuple(deviation)}": not same,
+        f"was trained at {there.crop} of {there.size} pixels, and the input has {wanted.crop} of "
+        f"{wanted.size}": (there.crop, there.size) != (wanted.crop, wanted.size),
+        f"was trained on encoding {there.encoding!r}, and the input has {wanted.encoding!r}": (
+            there.encoding != wanted.encoding
+        ),
+        f"was trained for a source model that normalises by {_rounded(theirs)}, and this one by "
+        f"{_rounded(ours)}": not same,
     }
     for problem, found in problems.items():
         if found:
@@ -81,3 +98,16 @@ def load_translator(path: Path, target: str, crop: int, source: Classifier) -> T
                 f"(translator: {TRAINED_BY})."
             )
     return load_classifier(path)[0].members[0].translator
+
+
+def _constants(mean: Tensor, deviation: Tensor) -> tuple[float, ...]:
+    """Three means and three deviations, as a card has them."""
+    return (*mean.flatten().tolist(), *deviation.flatten().tolist())
+
+
+def _modality(domain: str) -> str:
+    return domain.removeprefix(sensor_of(domain))
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

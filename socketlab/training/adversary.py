@@ -32,8 +32,8 @@ class Adversary:
         self._encoder = source.encoder
         with evaluating(source), self.watching() as early:
             features = source.features(torch.zeros(2, 3, crop, crop, device=device))
-        channels = {"features": features.shape[1], "early": early[0].shape[1], "patches": 3}
-        self.network = build_discriminator(place, channels[place]).to(device)
+        seen = self.choose(torch.zeros(2, 3, crop, crop), features, early)
+        self.network = build_discriminator(place, seen.shape[1]).to(device)
         self.tally = torch.zeros(2, device=device)  # sum of accuracies, number of steps
 
     @property
@@ -49,8 +49,11 @@ class Adversary:
 
     @contextmanager
     def watching(self) -> Iterator[list[Tensor]]:
-        """Holds, after a pass, what the encoder's first convolution gave."""
+        """Holds, after a pass, what the encoder's first convolution gave, if that is looked at."""
         seen: list[Tensor] = []
+        if self.place != "early":
+            yield seen
+            return
         first = next((m for m in self._encoder.modules() if isinstance(m, nn.Conv2d)), None)
         if first is None:
             raise ValueError(

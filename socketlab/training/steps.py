@@ -59,8 +59,8 @@ class Look:
                 "made alike there; let it look elsewhere (adversary) or lower adversarial_weight"
             )
         return (
-            f"the discriminator loses outright ({accuracy:.1%} right): it teaches nothing; "
-            "lower adversarial_weight"
+            f"the discriminator loses outright ({accuracy:.1%} right): the pictures are alike "
+            "there already; let it look elsewhere (adversary) or lower adversarial_weight"
         )
 
 

@@ -94,6 +94,14 @@ def test_each_layer_keeps_its_mode_and_its_state() -> None:
         assert torch.equal(value, before[key])
 
 
+def test_a_layer_in_two_places_keeps_its_mode() -> None:
+    shared = nn.Linear(4, 4).eval()
+    network = nn.Sequential(nn.Sequential(shared), nn.Sequential(shared))
+    before = [layer.training for layer in network.modules()]
+    complexity(network, (4,))
+    assert [layer.training for layer in network.modules()] == before == [True, True, False, True]
+
+
 def test_the_mode_is_restored_after_an_error() -> None:
     layer = nn.Linear(4, 2).train()
     with pytest.raises(RuntimeError):

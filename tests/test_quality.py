@@ -40,6 +40,7 @@ def add(run: Run, method: str, seed: int, right: int, **changes: Any) -> None:
     answer = np.where(good, truth, (truth + 1) % len(CLASSES))
     stage = f"{method}-seed{seed}"
     answers = pd.DataFrame({"id": np.arange(len(truth)), "truth": truth, "answer": answer})
+    answers["confidence"] = 0.75
     file = answers_file(run, stage)
     file.parent.mkdir(exist_ok=True)
     answers.to_parquet(file)
@@ -252,3 +253,31 @@ def test_groups_weigh_alike_and_a_lone_training_is_no_group(
         assert "| entropy | +0.00 | 10.0 | 2 | 5 | -1.00 | 20.0 | 2 |" in part
     assert "| entropy |  |  | 0 | 0 |  |  | 0 |" in nir
     assert "at random" not in nir
+
+
+def test_a_page_of_translators_has_their_pictures(quality: ModuleType, tmp_path: Path) -> None:
+    """PSNR and SSIM of what trains a translator, and of nothing else; three figures a target."""
+    path = Path(quality.HERE) / "notebooks" / "params" / "translator_scenes.yaml"
+    values = read_parameter_file(path) | {"runs_dir": str(tmp_path)}
+    mine = plan([], values, {})
+    run = Run(mine[0].parameters.folder)
+    for method, right in (("source_only", 2), ("replicate", 2), ("translated", 8), ("tgkt", 7)):
+        seen = {"replicate": 10.5, "translated": 15.25}.get(method)
+        measures = {} if seen is None else {"psnr": seen, "ssim": 0.345}
+        add(run, method, 0, right, measures=measures, parameters=7, seconds=3.0, peak_memory=9.0)
+    for epoch, psnr in enumerate((10.5, 14.0, 15.25)):
+        seen_at = {"accuracy": 0.2 + epoch / 5, "measure/psnr": psnr}
+        run.add_metrics("translated-seed0", epoch, epoch, seen_at)
+    quality.write("translator_scenes", mine, run, tmp_path / "results")
+    text = (tmp_path / "results" / "translator_scenes.md").read_text()
+    assert "| a/depth | replicate | 10.5 | 0.34 | 20.0 |" in text
+    assert "| a/depth | translated | 15.2 | 0.34 | 80.0 |" in text
+    assert "| a/depth | tgkt |" not in text and "everything else is inferred" in text
+    rows = pd.read_parquet(tmp_path / "results" / "translator_scenes.parquet")
+    assert rows.set_index("method")["psnr"].dropna().to_dict() == {
+        "replicate": 10.5,
+        "translated": 15.25,
+    }
+    for kind in ("psnr", "reliability", "cost"):
+        name = f"translator_scenes_{kind}_a_depth_held_out.png"
+        assert f"]({name})" in text and (tmp_path / "results" / name).stat().st_size > 5000

@@ -70,6 +70,7 @@ class Transfer(Task):
         several_sources: whether it can move several source models at once.
         needs_translator: whether it sees target images through a translator, which has been trained
             before; if so, it has an option `translator` that says whose.
+        inferred: what of it is our reading of a paper that is not public; kept in the model's card.
         upper_reference: whether it sees what a method must not see (an oracle); if so, its
             constructor takes `views`.
         options_model: the pydantic model of what can be chosen.
@@ -79,6 +80,7 @@ class Transfer(Task):
     needs_pairs: ClassVar[bool] = False
     several_sources: ClassVar[bool] = False
     needs_translator: ClassVar[bool] = False
+    inferred: ClassVar[str] = ""
     upper_reference: ClassVar[bool] = False
     options_model: ClassVar[type[Options]] = Options
 

@@ -39,6 +39,7 @@ class Tgkt(Shot, PairTransfer):
 
     name = "tgkt"
     needs_translator = True
+    inferred: ClassVar[str] = "all weights, that both see the same crop, the form of L_f and L_self"
     options_model: ClassVar[type[TgktOptions]] = TgktOptions
     options: TgktOptions
 

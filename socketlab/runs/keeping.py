@@ -188,6 +188,7 @@ class Keeper:
     def _keep_model(self, score: Score | None, chosen: bool = False) -> None:
         """A model with the card that says what it is and how it scored."""
         given, trip = self._parameters, self._trip
+        inferred = getattr(self._task, "inferred", "")
         scores = {}
         if score is not None:
             scores = {"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy}
@@ -207,6 +208,7 @@ class Keeper:
                 "chosen_by": self._choose_by if chosen else "last",
                 "options": self._task.options.model_dump(mode="json"),
                 "fingerprint": self._fingerprint,
+                **({"inferred": inferred} if inferred else {}),
             },
             scores=scores,
         )

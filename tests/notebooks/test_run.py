@@ -134,6 +134,7 @@ def test_the_translator_leaves_sheets_and_a_film(undisturbed: Any, workplace: Wo
     assert row["measures"].keys() == {"psnr", "ssim", "discriminator_accuracy"}
     card = json.loads((folder / "models" / f"{TRANSLATED}.json").read_text())
     assert [member["translator"] for member in card["members"]] == ["residual"]
+    assert "where L_D looks" in card["configuration"]["inferred"]
 
 
 def test_every_figure_is_a_png(undisturbed: Any, workplace: Workplace) -> None:

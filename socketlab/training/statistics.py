@@ -23,10 +23,14 @@ def normalisation_layers(network: nn.Module) -> list[nn.Module]:
     """The layers whose inputs' statistics are compared, in module order; may be empty.
 
     Every BatchNorm2d where there is one (53 in ResNet-50), for it keeps the source's statistics
-    itself; otherwise every LayerNorm and GroupNorm (ViT, ConvNeXt).
+    itself; otherwise every LayerNorm and GroupNorm (ViT, ConvNeXt). Those of a translator are left
+    out: it is before the network, and the source model saw RGB without it.
     """
-    return [*batch_norms(network)] or [
-        module for module in network.modules() if isinstance(module, nn.LayerNorm | nn.GroupNorm)
+    painting = _in_translators(network)
+    return [layer for layer in batch_norms(network) if layer not in painting] or [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm) and module not in painting
     ]
 
 
@@ -185,10 +189,14 @@ def every_batch_norm(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm
 
     Those of a translator are its own and not counted: their statistics belong to its weights.
     """
-    translators = [module for module in network.modules() if isinstance(module, Translator)]
-    theirs = {id(inner) for translator in translators for inner in translator.modules()}
+    painting = _in_translators(network)
     return [
         module
         for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and id(module) not in theirs
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module not in painting
     ]
+
+
+def _in_translators(network: nn.Module) -> set[nn.Module]:
+    translators = [module for module in network.modules() if isinstance(module, Translator)]
+    return {inner for translator in translators for inner in translator.modules()}

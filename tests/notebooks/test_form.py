@@ -73,7 +73,11 @@ def test_nothing_is_defined_in_it(notebook: Notebook) -> None:
 
 
 def test_its_cells_are_short(notebook: Notebook) -> None:
-    assert max(len(lines(source)) for source in code(notebook)) <= 15
+    """About 15 lines; the parameters, a list of plain values, may be a few more."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            longest = 18 if "parameters" in cell["metadata"].get("tags", []) else 15
+            assert len(lines("".join(cell["source"]))) <= longest, cell["source"]
 
 
 def test_it_has_more_prose_than_code(notebook: Notebook) -> None:

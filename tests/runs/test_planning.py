@@ -106,7 +106,7 @@ def test_one_step_of_a_file_can_be_run_alone(root: Path) -> None:
 @pytest.mark.parametrize(
     ("notebooks", "shared", "given", "words"),
     [
-        (["04"], {}, {}, "Unknown notebook '04'"),
+        (["07"], {}, {}, "Unknown notebook '07'"),
         ([], {"steps": ["09"]}, {}, "Unknown notebook '09'"),
         ([], {"steps": [5]}, {}, "found 5"),
         ([], {"steps": [{"target": "a/nir"}]}, {}, "mapping with `notebook`"),

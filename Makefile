@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 install: $(VENV)/.installed ## the package and what its tests need, in .venv
 
-demo: install ## the whole way on built-in data: about 4 minutes on 2 cores
+demo: install ## the whole way on built-in data: about 6 minutes on 2 quiet cores
 	$(BIN)/socketlab run --params notebooks/params/demo.yaml
 
 test: install ## lint, types, layers and tests

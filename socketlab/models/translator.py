@@ -5,6 +5,7 @@ but its network is not public to us. A new one is a class here, its line in `REG
 in `names.py`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ MARGIN = 0.01
 """How near to 0 and 1 a pixel may come before its logit is taken, which is infinite at both."""
 
 
-class Translator(nn.Module):
+class Translator(nn.Module, ABC):
     """Images [B, 1, H, W] in [0, 1] to pictures [B, 3, H, W] in [0, 1], of any H and W from 8.
 
     What has parameters gives float32 under autocast too: bfloat16 has 256 steps from .5 to 2.
@@ -39,9 +40,9 @@ class Translator(nn.Module):
             )
         return self.paint(images)
 
+    @abstractmethod
     def paint(self, images: Tensor) -> Tensor:
         """As `forward`, of images whose shape has been looked at."""
-        raise NotImplementedError
 
 
 class Replicate(Translator):

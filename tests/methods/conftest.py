@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from socketlab.data.modality import PixelFormat
 from socketlab.data.views import Evaluation, ImagePairs, Images, SourceImages, TargetImages, Views
@@ -160,3 +160,22 @@ def begin(source_model: Classifier) -> Callable[..., Training]:
         return Training(method, steps)
 
     return make
+
+
+@pytest.fixture
+def statistics_by_hand() -> Callable[[list[nn.BatchNorm2d], list[Tensor]], float]:
+    """The normalised distance of layers' inputs to their running statistics, by its definition."""
+
+    def distance(layers: list[nn.BatchNorm2d], inputs: list[Tensor]) -> float:
+        total = 0.0
+        for x, layer in zip(inputs, layers, strict=True):
+            assert layer.running_mean is not None and layer.running_var is not None
+            channels = x.transpose(0, 1).flatten(1).double()
+            guard = 1e-5 + 1e-3 * layer.running_var.median()
+            deviation = (layer.running_var + guard).sqrt()
+            shift = (channels.mean(1) - layer.running_mean) / deviation
+            stretch = (channels.var(1, correction=0) + guard).sqrt() / deviation - 1
+            total += float(shift.square().mean().sqrt() + stretch.square().mean().sqrt())
+        return total / len(layers)
+
+    return distance

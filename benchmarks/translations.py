@@ -53,30 +53,21 @@ def translator_part(
     stages = dict(zip(trained["stage"], trained["method"], strict=True))
     places = list(dict.fromkeys(zip(trained["target"], trained["protocol"], strict=True)))
     for target, protocol in places:
-        here = trained[(trained["target"] == target) & (trained["protocol"] == protocol)]
+        at_place = rows[(rows["target"] == target) & (rows["protocol"] == protocol)]
+        here = trained[trained.index.isin(at_place.index)]
         first = here[here["seed"] == here["seed"].min()]
         mine = {stage: stages[stage] for stage in first["stage"]}
         label = f"{target.replace('/', '_')}_{protocol}"
         points = checkpoint_frame(run, mine)
         if len(points):
             pictures[f"{name}_psnr_{label}"] = picture_against_accuracy(points)
-        floor = rows[
-            (rows["method"] == "source_only")
-            & (rows["target"] == target)
-            & (rows["protocol"] == protocol)
-            & (rows["seed"] == first["seed"].min())
+        floor = at_place[
+            (at_place["method"] == "source_only") & (at_place["seed"] == first["seed"].min())
         ]
         shown = dict.fromkeys(floor["stage"], "source_only") | mine
         pictures[f"{name}_reliability_{label}"] = reliability_diagram(calibration(run, shown))
-        last = rows[
-            (rows["target"] == target)
-            & (rows["protocol"] == protocol)
-            & (rows["chosen_by"] == "last")
-            & (rows["method"] != "source")
-        ]
-        columns = ["accuracy", "seconds", "peak_memory", "parameters"]
-        costs = last.groupby("method", sort=False)[columns].mean().reset_index()
-        pictures[f"{name}_cost_{label}"] = cost_against_accuracy(costs)
+        last = at_place[(at_place["chosen_by"] == "last") & (at_place["method"] != "source")]
+        pictures[f"{name}_cost_{label}"] = cost_against_accuracy(last)
     for picture in pictures:
         what = picture.removeprefix(f"{name}_").replace("_", " ")
         lines += [f"![{what}]({picture}.png)", ""]

@@ -90,6 +90,10 @@ class ImagePairs(_Unlabelled):
     def __len__(self) -> int:
         return len(self.pair_ids)
 
+    def to(self, device: torch.device | str) -> ImagePairs:
+        """The same pairs on another device."""
+        return replace(self, source=self.source.to(device), target=self.target.to(device))
+
 
 class Evaluation(_Labelled):
     """Labelled images to score on; only the loop's scoring hook and reference rows hold them.

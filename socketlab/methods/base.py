@@ -145,9 +145,7 @@ class Transfer(Task):
             )
         self.target = target.images.to(device)
         if self.needs_pairs and pairs is not None:
-            self.pairs = ImagePairs(
-                pairs.source.to(device), pairs.target.to(device), pairs.pair_ids
-            )
+            self.pairs = pairs.to(device)
         self.batch_size = min(self.options.batch_size, len(self.target))
         if self.batch_size < 2:
             raise ValueError(
@@ -191,8 +189,8 @@ class Transfer(Task):
         """Weight of each loss term by name."""
 
     def wants(self, term: str) -> bool:
-        """Whether a term has a weight, so that its cost is worth paying."""
-        return self.weights[term] != 0
+        """Whether a term is there and has a weight, so that its cost is worth paying."""
+        return self.weights.get(term, 0.0) != 0
 
     def target_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Indices [B] and augmented target images [B, C, crop, crop] of a step."""

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from socketlab.data.views import ImagePairs, Views
+from socketlab.data.views import Views
 from socketlab.methods.distillation import Distillation, PairOptions
 
 
@@ -27,9 +27,7 @@ class OraclePairs(Distillation):
 
     def prepare(self) -> None:
         """TR pairs in the place of TI pairs."""
-        device = self.precision.device
-        source, target = self.partners.source.to(device), self.partners.target.to(device)
-        self.pairs = ImagePairs(source, target, self.partners.pair_ids)
+        self.pairs = self.partners.to(self.precision.device)
         super().prepare()
 
 

@@ -87,7 +87,7 @@ class Shot(Transfer):
             terms["information_maximisation"] = information_maximisation(logits)
         if self.wants("pseudo_labels"):
             terms["pseudo_labels"] = self._pseudo_label_term(index, logits)
-        if self.options.elr and self.wants("early_learning"):
+        if self.wants("early_learning"):
             bank = self.memory["early"]
             rows = index.to(bank.device)
             predictions = logits.float().softmax(1)

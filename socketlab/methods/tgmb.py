@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
+from socketlab.data.modality import Encoding
+from socketlab.data.views import ImagePairs
 from socketlab.methods.base import Options, Transfer
 from socketlab.methods.translator_options import TgmbOptions
 from socketlab.models.classifier import Classifier
+from socketlab.models.modes import evaluating
 from socketlab.models.translator import Translator, build_translator
 from socketlab.objectives import (
     information_maximisation,
@@ -23,7 +26,6 @@ from socketlab.objectives import (
 )
 from socketlab.training.adversary import Adversary
 from socketlab.training.batches import centre_window, derive, generator, shuffled_batch, take_pairs
-from socketlab.training.inference import evaluating
 from socketlab.training.picture_quality import PictureQuality, picture_quality
 from socketlab.training.statistics import Statistics, recorded_statistics, reference_statistics
 from socketlab.training.steps import Look
@@ -36,6 +38,23 @@ def split_pairs(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     order = torch.randperm(count, generator=generator(seed, "held out pairs"))
     held_out = max(1, round(count * share))
     return order[:held_out], order[held_out:]
+
+
+def translation_quality(
+    translator: Translator, pairs: ImagePairs, rows: Tensor, crop: int, encoding: Encoding
+) -> PictureQuality:
+    """PSNR and SSIM of what a translator paints of the pairs `rows` [N], centre crop.
+
+    `pairs` are on the translator's device.
+    """
+    size, painted, true = pairs.source.raw.shape[1], [], []
+    with evaluating(translator):
+        for index in torch.split(rows, TRANSLATED_AT_ONCE):
+            window = centre_window(len(index), size, crop)
+            rgb, other = take_pairs(pairs, index, window, encoding)
+            painted.append(translator(other).float())
+            true.append(rgb)
+    return picture_quality(torch.cat(painted), torch.cat(true))
 
 
 class Tgmb(Transfer):
@@ -141,10 +160,6 @@ class Tgmb(Transfer):
         }
         return weights | {name: weight for name, weight in prepared.items() if weight}
 
-    def wants(self, term: str) -> bool:
-        """Whether a term has a weight."""
-        return self.weights.get(term, 0.0) != 0
-
     def pair_rows(self, step: int) -> Tensor:
         """Indices [B] of a step's pairs, of those that are not kept out."""
         batch = min(self.batch_size, len(self.rows))
@@ -231,14 +246,10 @@ class Tgmb(Transfer):
 
     def quality(self) -> PictureQuality:
         """PSNR and SSIM of the translations of the TI pairs that were kept out."""
-        size, painted, true = self.pairs.source.raw.shape[1], [], []
-        with evaluating(self.student), self.precision.autocast():
-            for index in torch.split(self.held_out, TRANSLATED_AT_ONCE):
-                window = centre_window(len(index), size, self.crop)
-                rgb, other = take_pairs(self.pairs, index, window, self.encoding)
-                painted.append(self.translator(other).float())
-                true.append(rgb)
-        return picture_quality(torch.cat(painted), torch.cat(true))
+        with self.precision.autocast():
+            return translation_quality(
+                self.translator, self.pairs, self.held_out, self.crop, self.encoding
+            )
 
 
 METHOD = Tgmb

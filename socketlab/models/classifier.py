@@ -133,7 +133,11 @@ class Classifier(nn.Module):
 
     def student(self) -> Self:
         """A copy to be adapted: encoder and bottleneck can be trained, and start here."""
-        network = copy.deepcopy(self).requires_grad_(True)
-        network.head.requires_grad_(False)
-        network.translator.requires_grad_(False)
-        return network
+        return copy.deepcopy(self).adaptable()
+
+    def adaptable(self) -> Self:
+        """Itself, with encoder and bottleneck to be trained, head and translator held."""
+        self.requires_grad_(True)
+        self.head.requires_grad_(False)
+        self.translator.requires_grad_(False)
+        return self

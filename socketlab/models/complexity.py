@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from socketlab.models.modes import evaluating
+
 
 @dataclass(frozen=True)
 class Complexity:
@@ -37,16 +39,10 @@ def complexity(module: nn.Module, shape: tuple[int, ...]) -> Complexity:
     >>> print(complexity(nn.Linear(100, 10), (100,)))
     1,010 parameters, 1,000 multiply-adds
     """
-    own = (tensor for tensor in chain(module.parameters(), module.buffers()))
+    own = chain(module.parameters(), module.buffers())
     like = next((tensor for tensor in own if tensor.is_floating_point()), torch.empty(0))
-    modes = {layer: layer.training for layer in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(like.new_zeros(1, *shape))
-    finally:
-        for layer, mode in modes.items():
-            layer.training = mode  # not train(), which reaches the layers inside
+    with evaluating(module), FlopCounterMode(display=False) as counter:
+        module(like.new_zeros(1, *shape))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Complexity(parameters, counter.get_total_flops() // 2)
 

@@ -80,8 +80,7 @@ class Mixture(nn.Module):
         """A copy to be adapted: encoders, bottlenecks and the mixing can be trained."""
         network = copy.deepcopy(self).requires_grad_(True)
         for member in network.members:
-            member.head.requires_grad_(False)
-            member.translator.requires_grad_(False)
+            member.adaptable()
         return network
 
 

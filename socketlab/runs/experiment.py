@@ -186,7 +186,9 @@ class Experiment(DataSession):
         One that was stopped by hand is there: what was learnt is kept.
         """
         translator = self._translator_trip(trip)
-        if translator is None or self.target_model(translator) is not None:
+        if translator is None or has_model(
+            self.run, translator.stage, self._fingerprint(translator)
+        ):
             return [trip]
         return [translator, trip]
 

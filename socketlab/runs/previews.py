@@ -14,10 +14,10 @@ from socketlab.figures.animation import animated_png
 from socketlab.figures.style import class_colours, to_png
 from socketlab.figures.translations import Translation, translation_sheet
 from socketlab.methods.tgmb import Tgmb
+from socketlab.models.modes import evaluating
 from socketlab.runs.files import replace_file
 from socketlab.runs.record import Run
 from socketlab.training.batches import centre_window, generator, take
-from socketlab.training.inference import evaluating
 from socketlab.training.steps import Step
 
 Array = npt.NDArray[Any]
@@ -54,19 +54,15 @@ class Previews:
                 kept = {round(x) for x in np.linspace(0, max(step.epochs, 1), most).tolist()}
                 chosen = _Chosen(task, each)
                 if step.kind == "start":
-                    self._begin(chosen)
-                # A broken-off epoch was painted as the next one, which is now begun again.
+                    self._write("fixed", chosen.fixed())
+                # What an earlier training left, or a broken-off epoch, which was painted as the
+                # next one and is now begun again.
                 for epoch in self.epochs:
                     if epoch > step.epoch:
                         (self._folder / f"{epoch:04d}.npz").unlink()
             if step.kind == "stopped" or (step.kind in ("start", "epoch") and step.epoch in kept):
                 self._write(f"{step.epoch + (step.kind == 'stopped'):04d}", chosen.now())
             yield step
-
-    def _begin(self, chosen: "_Chosen") -> None:
-        for file in self._folder.glob("*.npz"):
-            file.unlink()
-        self._write("fixed", chosen.fixed())
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
 """From a run to the tables and figures about translators: size, picture quality, calibration."""
 
 import pandas as pd
-import torch
 
 from socketlab.gap.calibration import Reliability, reliability
 from socketlab.methods import check_options
-from socketlab.methods.tgmb import split_pairs
+from socketlab.methods.tgmb import split_pairs, translation_quality
 from socketlab.methods.translator_options import TgmbOptions
 from socketlab.models.complexity import complexity
 from socketlab.models.names import TRANSLATORS
@@ -14,9 +13,6 @@ from socketlab.runs.experiment import Experiment
 from socketlab.runs.keeping import load_answers
 from socketlab.runs.record import Run
 from socketlab.runs.stages import Trip
-from socketlab.training.batches import centre_window, take_pairs
-from socketlab.training.inference import evaluating
-from socketlab.training.picture_quality import picture_quality
 
 CONTROLS = ("replicate", "colormap")
 """Translators with nothing to train, which every trained one is held against."""
@@ -50,20 +46,13 @@ def picture_frame(experiment: Experiment, trip: Trip) -> pd.DataFrame:
     options = check_options(trip.method, trip.options)
     assert isinstance(options, TgmbOptions)
     held_out, _ = split_pairs(len(pairs), options.validation, trip.seed)
-    crop, size = experiment.parameters.crop_pixels, pairs.source.raw.shape[1]
-    window = centre_window(len(held_out), size, crop)
-    rgb, other = take_pairs(pairs, held_out, window, experiment.parameters.encoding)
+    given, device = experiment.parameters, experiment.precision.device
+    about = (pairs.to(device), held_out, given.crop_pixels, given.encoding)
     trained = model.members[0].translator
     translators = {trip.name: trained} | {name: build_translator(name) for name in CONTROLS}
     lines = []
     for name, translator in translators.items():
-        translator = translator.to(experiment.precision.device)
-        with evaluating(translator):
-            parts = [
-                translator(part.to(experiment.precision.device)).float().cpu()
-                for part in torch.split(other, 256)
-            ]
-        quality = picture_quality(torch.cat(parts), rgb)
+        quality = translation_quality(translator.to(device), *about)
         network = trained.name if translator is trained else name
         lines.append(
             {

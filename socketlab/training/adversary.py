@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from socketlab.models.classifier import Classifier
 from socketlab.models.discriminator import DiscriminatorPlace, build_discriminator, reverse_gradient
+from socketlab.models.modes import evaluating
 from socketlab.objectives import domain_accuracy, domain_classification, reversal_strength
-from socketlab.training.inference import evaluating
 
 
 class Adversary:

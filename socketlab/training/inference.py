@@ -1,15 +1,15 @@
 """What a classifier says of images, without training it: features, logits, scores."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import Evaluation, Images
 from socketlab.models.mixture import AnyClassifier
+from socketlab.models.modes import evaluating
 from socketlab.training.batches import centre_window, take
 from socketlab.training.precision import Precision
 
@@ -59,19 +59,6 @@ class Score:
 Scorer = Callable[[AnyClassifier], Score]
 Assessor = Callable[[AnyClassifier, Outputs], dict[str, float]]
 """Label-free scores of a model, given what it says of all target images."""
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, and afterwards the mode that each module was in."""
-    before = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def predict(

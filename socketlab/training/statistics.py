@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from socketlab.models.backbones import batch_norms
 from socketlab.models.classifier import Classifier
+from socketlab.models.modes import evaluating
 from socketlab.models.translator import Translator
 from socketlab.objectives import batch_statistics
-from socketlab.training.inference import evaluating
 
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean [C] and biased variance [C] of the input of each layer that was reached, in module order."""

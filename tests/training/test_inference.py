@@ -8,7 +8,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from socketlab.data.views import Evaluation, Images
 from socketlab.models.classifier import Classifier
-from socketlab.training.inference import evaluating, predict, score, scorer
+from socketlab.models.modes import evaluating
+from socketlab.training.inference import predict, score, scorer
 from socketlab.training.precision import Precision
 
 MakeImages = Callable[..., Images]

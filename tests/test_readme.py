@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from socketlab.data.manifest import load_manifest
+from socketlab.data.opening import open_views
 from socketlab.data.store import prepare
-from socketlab.data.views import open_views
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -6,18 +6,13 @@ of images hold no class either. Labels of the target are in `Evaluation`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, cast
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from socketlab.data.manifest import Protocol, sensor_of
-from socketlab.data.modality import PixelFormat, pixel_format
-from socketlab.data.store import Store
+from socketlab.data.modality import PixelFormat
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,13 @@ class Images:
         """The same images on another device."""
         return replace(self, raw=self.raw.to(device))
 
+    def rows(self, index: Tensor) -> Images:
+        """The images at `index` [n], in that order."""
+        # Indexing is not implemented for uint16 on every device; the bits are the same as int16's.
+        bits = self.raw.view(torch.int16) if self.raw.dtype == torch.uint16 else self.raw
+        chosen = bits[index.to(bits.device)].view(self.raw.dtype)
+        return replace(self, raw=chosen, ids=tuple(self.ids[row] for row in index.tolist()))
+
 
 class Forbidden(AttributeError):  # noqa: N818 - reads as the thing found
     """Something was asked of a view that must not tell it, a label above all."""
@@ -57,14 +59,16 @@ class _Unlabelled:
 
 
 @dataclass(frozen=True)
-class _Labelled:
+class Labelled:
+    """Images of one domain with the class of each; what may hold them says which."""
+
     images: Images
     labels: Tensor
     classes: tuple[str, ...]
     domain: str
 
 
-class SourceImages(_Labelled):
+class SourceImages(Labelled):
     """Labelled TR images of the source domain, for training the source model alone.
 
     `labels`: int64 [N], indices into `classes`.
@@ -94,8 +98,13 @@ class ImagePairs(_Unlabelled):
         """The same pairs on another device."""
         return replace(self, source=self.source.to(device), target=self.target.to(device))
 
+    def rows(self, index: Tensor) -> ImagePairs:
+        """The pairs at `index` [n], in that order."""
+        ids = tuple(self.pair_ids[row] for row in index.tolist())
+        return ImagePairs(self.source.rows(index), self.target.rows(index), ids)
 
-class Evaluation(_Labelled):
+
+class Evaluation(Labelled):
     """Labelled images to score on; only the loop's scoring hook and reference rows hold them.
 
     `labels`: int64 [N], indices into `classes`.
@@ -163,127 +172,3 @@ class Views:
     def evaluation_pairs(self) -> ImagePairs | None:
         """TR pairs of the score splits, for measuring the gap afterwards."""
         return cast(ImagePairs | None, self._part("evaluation_pairs"))
-
-
-def open_views(store: Store, *, protocol: str, source: str, target: str) -> Views:
-    """The views of `protocol` from domain `source` to domain `target`.
-
-    Labels are indices into the protocol's task-relevant classes; rows are in sorted id order.
-    Raises `UnknownName` for a protocol or a domain that the manifest does not have, ValueError
-    where source and target are the same or where a view that a method cannot do without is empty.
-    """
-    rules = store.manifest.protocol(protocol)
-    for domain in (source, target):
-        store.manifest.domain(domain)
-    if source == target:
-        raise ValueError(f"Source and target are both {source!r}; name two different domains.")
-    classes = rules.task_relevant
-
-    def rows(domain: str, splits: Sequence[str]) -> pd.DataFrame:
-        found = _select(store, domain, classes, splits)
-        if found.empty:
-            raise ValueError(
-                f"Protocol {protocol!r} of data set {store.manifest.name!r} selects no image of "
-                f"{domain} (splits {', '.join(splits)}). Change its classes or splits."
-            )
-        return found
-
-    def labelled(kind: type[_Labelled], domain: str, splits: Sequence[str]) -> Callable[[], Any]:
-        chosen = rows(domain, splits)
-        index = {name: number for number, name in enumerate(classes)}
-        labels = torch.tensor([index[name] for name in chosen["class"]], dtype=torch.int64)
-        return lambda: kind(_images(store, domain, chosen), labels, classes, domain)
-
-    partners = _partner_domains(store, source, target, sensor_of(target))
-    adapted = rows(target, rules.adapt_splits)
-    return Views(
-        source=labelled(SourceImages, source, rules.source_splits),
-        source_evaluation=labelled(Evaluation, source, rules.score_splits),
-        target=lambda: TargetImages(_images(store, target, adapted), target),
-        pairs=lambda: _task_irrelevant_pairs(store, rules, source, target),
-        evaluation=labelled(Evaluation, target, rules.score_splits),
-        target_labels=labelled(Evaluation, target, rules.adapt_splits),
-        target_pairs=lambda: _pairs(store, partners, classes, rules.adapt_splits),
-        evaluation_pairs=lambda: _pairs(store, partners, classes, rules.score_splits),
-    )
-
-
-def _select(
-    store: Store, domain: str, classes: Sequence[str], splits: Sequence[str]
-) -> pd.DataFrame:
-    samples = store.samples
-    chosen = (
-        (samples["domain"] == domain)
-        & samples["class"].isin(list(classes))
-        & samples["split"].isin(list(splits))
-    )
-    return samples[chosen].sort_values("id", kind="stable")
-
-
-def _images(store: Store, domain: str, rows: pd.DataFrame) -> Images:
-    raw = torch.from_numpy(np.ascontiguousarray(store.array(domain)[rows["row"].to_numpy()]))
-    return Images(raw, pixel_format(store.manifest.domain(domain)), tuple(rows["id"]))
-
-
-def _partner_domains(store: Store, source: str, target: str, sensor: str) -> tuple[str, str] | None:
-    """`sensor`'s domains of the modalities of source and target, where it has both."""
-    domains = store.manifest.domains
-    names = tuple(f"{sensor}/{domains[domain].modality}" for domain in (source, target))
-    if names[0] == names[1] or any(name not in domains for name in names):
-        return None
-    return names[0], names[1]
-
-
-def _pairs(
-    store: Store,
-    domains: tuple[str, str] | None,
-    classes: Sequence[str],
-    splits: Sequence[str],
-) -> ImagePairs | None:
-    if domains is None:
-        return None
-    halves = [_select(store, domain, classes, splits) for domain in domains]
-    halves = [half[half["pair_id"] != ""].set_index("pair_id") for half in halves]
-    shared = sorted(set(halves[0].index) & set(halves[1].index))
-    if not shared:
-        return None
-    first, second = (
-        _images(store, domain, half.loc[shared])
-        for domain, half in zip(domains, halves, strict=True)
-    )
-    return ImagePairs(first, second, tuple(shared))
-
-
-def _task_irrelevant_pairs(
-    store: Store, rules: Protocol, source: str, target: str
-) -> ImagePairs | None:
-    sensors = store.manifest.sensors if rules.pair_sensors == "all" else (sensor_of(target),)
-    found = [
-        _pairs(
-            store,
-            _partner_domains(store, source, target, sensor),
-            rules.task_irrelevant,
-            rules.pair_splits,
-        )
-        for sensor in sensors
-    ]
-    parts = [part for part in found if part is not None]
-    if not parts:
-        return None
-    return ImagePairs(
-        _joined([part.source for part in parts]),
-        _joined([part.target for part in parts]),
-        tuple(pair_id for part in parts for pair_id in part.pair_ids),
-    )
-
-
-def _joined(parts: Sequence[Images]) -> Images:
-    formats = {part.format for part in parts}
-    if len(formats) > 1:
-        raise ValueError(
-            f"Pairs of all sensors cannot be joined, their pixel formats differ: "
-            f"{sorted(map(str, formats))}. Give the domains one range, or set "
-            "pair_sensors: target in the protocol."
-        )
-    raw = parts[0].raw if len(parts) == 1 else torch.cat([part.raw for part in parts])
-    return Images(raw, parts[0].format, tuple(name for part in parts for name in part.ids))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from socketlab.data.modality import Encoding
-from socketlab.data.views import ImagePairs, Images
+from socketlab.data.views import ImagePairs
 from socketlab.gap.pairs import cosine_chunks
 from socketlab.gap.scores import CHOICES, SCORES, check_choice
 from socketlab.models.mixture import AnyClassifier
@@ -155,8 +155,8 @@ def label_free_scorer(
     if pairs is not None and len(pairs) > 0:
         random = generator(seed, "selection", "pairs")
         index = torch.randperm(len(pairs), generator=random)[:most_pairs].sort().values
-        rgb_images = _rows(pairs.source, index).to(precision.device)
-        other_images = _rows(pairs.target, index).to(precision.device)
+        chosen = pairs.rows(index).to(precision.device)
+        rgb_images, other_images = chosen.source, chosen.target
         frozen = source_model.frozen().to(precision.device)
         rgb_features = predict(frozen, rgb_images, crop, precision).features
 
@@ -238,11 +238,3 @@ def _unit_halves(rgb_features: Tensor, other_features: Tensor) -> tuple[Tensor, 
         )
     rgb, other = _matrix("rgb_features", rgb_features), _matrix("other_features", other_features)
     return normalize(rgb, dim=1), normalize(other, dim=1)
-
-
-def _rows(images: Images, index: Tensor) -> Images:
-    # Indexing is not implemented for uint16 on every device; the bits are the same as int16's.
-    raw = images.raw
-    bits = raw.view(torch.int16) if raw.dtype == torch.uint16 else raw
-    chosen = bits[index.to(raw.device)].view(raw.dtype)
-    return Images(chosen, images.format, tuple(images.ids[row] for row in index.tolist()))

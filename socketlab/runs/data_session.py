@@ -3,8 +3,9 @@
 from functools import cached_property
 
 from socketlab.data import Manifest
+from socketlab.data.opening import open_views
 from socketlab.data.store import Store, prepare
-from socketlab.data.views import Views, open_views
+from socketlab.data.views import Views
 from socketlab.runs.places import at_home
 from socketlab.runs.session import Session
 from socketlab.runs.shared_parameters import Parameters
@@ -13,6 +14,8 @@ from socketlab.runs.stages import Trip
 
 class DataSession(Session):
     """A session that knows its data set; nothing is read before it is asked for."""
+
+    parameters: Parameters
 
     def __init__(self, parameters: Parameters) -> None:
         self._views: tuple[tuple[str, ...], Views] | None = None

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from socketlab.data.manifest import Manifest, UnknownName
+from socketlab.data.opening import open_views
 from socketlab.data.store import Store, prepare
 from socketlab.data.views import (
     Evaluation,
@@ -17,7 +18,6 @@ from socketlab.data.views import (
     Images,
     TargetImages,
     Views,
-    open_views,
 )
 
 

@@ -7,27 +7,40 @@ from torch import Tensor
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs
 from socketlab.models.mixture import AnyClassifier
-from socketlab.training.inference import predict
+from socketlab.training.inference import Outputs, predict
 from socketlab.training.precision import Precision
 
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """Bottleneck features [N, 256] of the two halves of N pairs, rows are partners."""
+    """Features [N, D] of the two halves of N pairs, rows are partners."""
 
     rgb: Tensor
     other: Tensor
 
 
-def pair_features(
+@dataclass(frozen=True)
+class PairOutputs:
+    """What two models say of the two halves of N pairs, on the CPU."""
+
+    rgb: Outputs
+    other: Outputs
+
+    @property
+    def features(self) -> PairFeatures:
+        """The bottleneck features [N, 256] alone."""
+        return PairFeatures(self.rgb.features, self.other.features)
+
+
+def pair_outputs(
     source_model: AnyClassifier,
     model: AnyClassifier,
     pairs: ImagePairs,
     crop: int,
     precision: Precision,
     encoding: Encoding = "replicate",
-) -> PairFeatures:
-    """F_s(r) and F(m) of every pair (r, m), centre crop, float32 on the CPU.
+) -> PairOutputs:
+    """Features and logits of every pair (r, m), F_s(r) and F(m), centre crop, float32.
 
     Args:
         source_model: F_s, for the RGB half.
@@ -37,4 +50,4 @@ def pair_features(
     device = precision.device
     rgb = predict(source_model.to(device), pairs.source.to(device), crop, precision)
     other = predict(model.to(device), pairs.target.to(device), crop, precision, encoding=encoding)
-    return PairFeatures(rgb.features.cpu(), other.features.cpu())
+    return PairOutputs(rgb.to("cpu"), other.to("cpu"))

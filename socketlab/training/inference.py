@@ -21,6 +21,10 @@ class Outputs:
     features: Tensor
     logits: Tensor
 
+    def to(self, device: torch.device | str) -> "Outputs":
+        """The same on another device."""
+        return Outputs(self.features.to(device), self.logits.to(device))
+
     @property
     def probabilities(self) -> Tensor:
         """softmax of the logits, [N, K]."""

@@ -44,7 +44,7 @@ def recorded_statistics(network: nn.Module) -> Iterator[Statistics]:
     those of all values together.
     """
     recorded: Statistics = []
-    with _recorded_calls(network) as calls:
+    with _recorded_calls(normalisation_layers(network)) as calls:
         try:
             yield recorded
         finally:
@@ -52,8 +52,8 @@ def recorded_statistics(network: nn.Module) -> Iterator[Statistics]:
 
 
 @contextmanager
-def _recorded_calls(network: nn.Module) -> Iterator[dict[nn.Module, list[Call]]]:
-    calls: dict[nn.Module, list[Call]] = {layer: [] for layer in normalisation_layers(network)}
+def _recorded_calls(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, list[Call]]]:
+    calls: dict[nn.Module, list[Call]] = {layer: [] for layer in layers}
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].movedim(_channel_axis(layer), 1)
@@ -93,10 +93,21 @@ def _pooled(calls: list[Call]) -> tuple[Tensor, Tensor]:
 
 def source_statistics(network: nn.Module, batches: Iterable[Tensor]) -> Statistics:
     """Statistics of the normalisation layers' inputs over all `batches`, eval mode, no gradient."""
-    with evaluating(network), recorded_statistics(network) as recorded:
+    return [*input_statistics(network, normalisation_layers(network), batches).values()]
+
+
+def input_statistics(
+    network: nn.Module, layers: Iterable[nn.Module], batches: Iterable[Tensor]
+) -> dict[nn.Module, tuple[Tensor, Tensor]]:
+    """Mean [C] and biased variance [C] of the input of each of `layers` over all `batches`.
+
+    In eval mode, without gradient. The layers are BatchNorms of any kind, LayerNorms or GroupNorms
+    of `network`; one that no forward pass reached is left out.
+    """
+    with evaluating(network), _recorded_calls(layers) as calls:
         for batch in batches:
             network(batch)
-    return recorded
+    return {layer: _pooled(found) for layer, found in calls.items() if found}
 
 
 def reference_statistics(model: Classifier, batches: Iterable[Tensor]) -> Statistics:
@@ -125,7 +136,7 @@ def reference_statistics(model: Classifier, batches: Iterable[Tensor]) -> Statis
     if not isinstance(layers[0], nn.BatchNorm2d):
         found = source_statistics(model, batches)
     else:
-        with evaluating(model), _recorded_calls(model) as calls:
+        with evaluating(model), _recorded_calls(layers) as calls:
             for batch in batches:
                 model(batch)
                 break

@@ -13,6 +13,7 @@ from socketlab.objectives import batch_statistics, statistics_distance
 from socketlab.training.statistics import (
     every_batch_norm,
     held_running_statistics,
+    input_statistics,
     normalisation_layers,
     recorded_statistics,
     reestimate_statistics,
@@ -227,6 +228,21 @@ def test_source_statistics_are_those_of_all_batches_together() -> None:
     check(found, {name: [given[name] for given in inputs] for name in CALLED})
     assert not any(mean.requires_grad for mean, _ in found)
     assert layers.training
+
+
+def test_statistics_of_layers_of_one_s_choice_are_by_layer() -> None:
+    """A layer that is not reached is left out; mode and hooks are as before."""
+    layers = Tokens().train()
+    batches = [torch.rand(n, 3, 16, 16) * s for n, s in ((3, 1), (2, 5))]
+    chosen = [layers.shared, layers.unused, layers.grouped]
+    found = input_statistics(layers, chosen, iter(batches))
+    assert [*found] == [layers.shared, layers.grouped]
+    inputs = [layers.inputs(batch) for batch in batches]
+    for layer, name in ((layers.shared, "shared"), (layers.grouped, "grouped")):
+        for part, wanted in zip(found[layer], by_hand([g[name] for g in inputs]), strict=True):
+            torch.testing.assert_close(part, torch.tensor(wanted), rtol=1e-4, atol=1e-5)
+            assert not part.requires_grad
+    assert layers.training and not any(layer._forward_pre_hooks for layer in chosen)
 
 
 def test_the_reference_is_estimated_on_normalised_images_in_eval_mode() -> None:

@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness
 
 from socketlab.gap import projection
-from socketlab.gap.projection import Projection, project
+from socketlab.gap.projection import Projection, describe, project
+from socketlab.gap.projection_fits import Layout
 
 Array = npt.NDArray[np.float32]
 
@@ -66,7 +67,17 @@ def test_umap_covers_every_row_and_says_why_one_waits(
     assert fit.note == ""
     assert fit.seconds > 0
     assert told[-1] == "Laying out 120 points with UMAP."
-    assert (fit.settings["neighbours"], fit.settings["pca_dimensions"]) == (15, 50)
+    # With any other names or values, projections that are kept on disk would be fitted anew.
+    assert fit.settings == {
+        "method": "umap",
+        "seed": 0,
+        "most": 4000,
+        "pca_dimensions": 50,
+        "neighbours": 15,
+        "epochs": 50,
+        "umap-learn": version("umap-learn"),
+        "scikit-learn": version("scikit-learn"),
+    }
 
 
 def test_umap_repeats_itself_in_silence_and_draws_no_global_numbers(
@@ -87,27 +98,6 @@ def test_umap_keeps_classes_together(umap_fit: tuple[Projection, list[str]]) -> 
     plane = umap_fit[0].coordinates["rgb"].astype(np.float64)
     nearest = _order(plane)[:, 0]
     assert np.mean(nearest % 4 == np.arange(60) % 4) > 0.95
-
-
-def test_umap_with_given_neighbours_lays_out_as_well_as_with_its_own_search(
-    umap_fit: tuple[Projection, list[str]],
-) -> None:
-    from umap import UMAP
-
-    rows = PCA(50, svd_solver="full").fit_transform(_joint(_groups())).astype(np.float32)
-    plane = UMAP(n_epochs=50, init="pca", random_state=0, n_jobs=1).fit_transform(rows)
-    own_search = trustworthiness(rows, plane, n_neighbors=15)
-    assert umap_fit[0].trustworthiness == pytest.approx(own_search, abs=0.01)
-
-
-def test_neighbours_given_to_umap_are_exact_and_start_with_the_row_itself() -> None:
-    rows = np.concatenate([_groups()["rgb"], _groups()["rgb"][:3]])
-    found, distances = projection._nearest(rows, 6)
-    wide = rows.astype(np.float64)
-    expected = np.sort(np.linalg.norm(wide[:, None] - wide[None], axis=2), axis=1)[:, :6]
-    np.testing.assert_allclose(distances, expected, rtol=1e-5)
-    assert (distances[:, 0] == 0).all()
-    np.testing.assert_array_equal(found[3:60, 0], np.arange(3, 60))
 
 
 def test_quality_figures_match_their_definitions(umap_fit: tuple[Projection, list[str]]) -> None:
@@ -139,19 +129,13 @@ def test_pca_is_one_joint_fit() -> None:
     assert "neighbours" not in fit.settings
 
 
-def test_a_sample_is_stratified_and_keeps_partners_together() -> None:
+def test_the_sample_keeps_the_coordinates_of_its_rows_and_the_note_says_it() -> None:
     rows = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
-    groups = {"rgb": rows[:200], "other": rows[:97], "depth": rows[200:], "nir": rows[100:300]}
+    groups = {"rgb": rows[:200], "depth": rows[200:], "nir": rows[100:300]}
     fit = project(groups, method="pca", most=70, paired=[("depth", "nir"), ("rgb", "depth")])
-    kept = {name: len(index) for name, index in fit.kept.items()}
-    assert sum(kept.values()) <= 70
-    assert kept["rgb"] == pytest.approx(70 * 200 / 697, abs=1.5)
-    assert kept["other"] == pytest.approx(70 * 97 / 697, abs=1.5)
-    np.testing.assert_array_equal(fit.kept["rgb"], fit.kept["depth"])
-    np.testing.assert_array_equal(fit.kept["rgb"], fit.kept["nir"])
-    assert all((np.diff(index) > 0).all() for index in fit.kept.values())
-    assert f"A sample of {sum(kept.values())} of 697 rows: rgb {kept['rgb']} of 200" in fit.note
-    # The coordinates belong to the kept rows: equal rows of two groups lie on one point.
+    assert {name: len(index) for name, index in fit.kept.items()} == dict.fromkeys(groups, 23)
+    assert fit.note == "A sample of 69 of 600 rows: rgb 23 of 200, depth 23 of 200, nir 23 of 200."
+    # Equal rows of two groups lie on one point.
     same = np.intersect1d(fit.kept["depth"] + 200, fit.kept["nir"] + 100)
     assert len(same)
     for row in same:
@@ -160,10 +144,26 @@ def test_a_sample_is_stratified_and_keeps_partners_together() -> None:
             fit.coordinates["nir"][fit.kept["nir"] == row - 100],
             atol=1e-5,
         )
-    loose = project(groups, method="pca", most=70)
-    assert not np.array_equal(loose.kept["rgb"], loose.kept["depth"])
-    other_seed = project(groups, method="pca", most=70, seed=1)
-    assert not np.array_equal(loose.kept["rgb"], other_seed.kept["rgb"])
+
+
+def test_a_sample_by_class_is_said_and_classes_need_not_be_known_of_all_groups() -> None:
+    rows = np.random.default_rng(0).standard_normal((100, 6)).astype(np.float32)
+    classes = ["chair"] * 96 + ["lamp"] * 4
+    fit = project(
+        {"rgb": rows, "depth": rows + 1},
+        method="pca",
+        most=20,
+        strata={"rgb": classes, "depth": classes},
+    )
+    assert fit.note == (
+        "A sample of 20 of 200 rows, stratified by class: rgb 10 of 100, depth 10 of 100."
+    )
+    assert [sum(classes[row] == "lamp" for row in kept) for kept in fit.kept.values()] == [1, 1]
+    some = project({"rgb": rows, "depth": rows + 1}, method="pca", most=20, strata={"rgb": classes})
+    assert some.note.startswith(
+        "A sample of 20 of 200 rows, stratified by class where classes are known: rgb 10"
+    )
+    assert project({"rgb": rows}, method="pca", strata={"rgb": classes}).note == ""
 
 
 def test_few_points_reduce_the_neighbours_and_the_note_says_so(
@@ -186,13 +186,14 @@ def test_the_cache_saves_the_second_fit_and_only_that(
 ) -> None:
     groups, told = _groups(), list[str]()
     first = project(groups, method="pca", cache=tmp_path / "new" / "folder")
-    monkeypatch.setattr(projection, "_fit", _refuse_to_fit)
+    monkeypatch.setattr(projection, "lay_out", _refuse_to_fit)
     second = project(groups, method="pca", cache=tmp_path / "new" / "folder", say=told.append)
     for name, coordinates in first.coordinates.items():
         np.testing.assert_array_equal(second.coordinates[name], coordinates)
     assert (second.trustworthiness, second.seconds) == (first.trustworthiness, first.seconds)
     assert second.neighbour_agreement == first.neighbour_agreement
     assert "read from the cache" in told[0]
+    assert (first.cached, second.cached, second.start_seconds) == (False, True, 0.0)
 
     changed = {name: rows.copy() for name, rows in groups.items()}
     changed["depth"][5, 5] += 0.01
@@ -207,6 +208,50 @@ def test_the_cache_saves_the_second_fit_and_only_that(
     for call in calls:
         with pytest.raises(RuntimeError, match="fitted"):
             call()
+
+
+def test_the_cache_tells_a_fast_fit_from_a_seeded_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umap_fit: tuple[Projection, list[str]]
+) -> None:
+    def lay_out(joint: Array, *_: object, **__: object) -> Layout:
+        return Layout(joint[:, :2] + len(list(tmp_path.iterdir())), 0.0, 1.0)
+
+    monkeypatch.setattr(projection, "lay_out", lay_out)
+    groups = _groups()
+    seeded = project(groups, cache=tmp_path)
+    fast = project(groups, fast=True, cache=tmp_path)
+    assert not np.array_equal(seeded.coordinates["rgb"], fast.coordinates["rgb"])
+    for first, again in (
+        (seeded, project(groups, cache=tmp_path)),
+        (fast, project(groups, fast=True, cache=tmp_path)),
+    ):
+        assert again.cached
+        np.testing.assert_array_equal(again.coordinates["rgb"], first.coordinates["rgb"])
+    assert fast.note == again.note == "Fast: without a seed, so a new fit looks different."
+    assert seeded.note == ""
+
+
+def test_one_line_says_what_the_map_is_and_how_far_to_believe_it() -> None:
+    made = Projection(
+        coordinates={},
+        kept={"rgb": np.arange(1200), "depth": np.arange(34)},
+        method="tsne",
+        settings={},
+        trustworthiness=0.957,
+        neighbour_agreement=0.404,
+        seconds=3.44,
+        note="",
+        start_seconds=12.06,
+    )
+    start = (
+        "t-SNE of 1,234 points (rgb 1,200, depth 34): trustworthiness 0.96, "
+        "40% of neighbours kept; "
+    )
+    assert describe(made) == f"{start}laid out in 3.4 s after 12.1 s of importing and compiling."
+    warm = replace(made, start_seconds=1e-6, note="A sample.")
+    assert describe(warm) == f"{start}laid out in 3.4 s. A sample."
+    stored = replace(made, start_seconds=0.0, cached=True)
+    assert describe(stored) == f"{start}read from the cache, laid out in 3.4 s when it was made."
 
 
 class _Trap:
@@ -266,8 +311,10 @@ def test_errors_name_the_group_and_the_next_action() -> None:
     bad["depth"][3, 2] = np.nan
     with pytest.raises(ValueError, match=r"Group 'depth' has 1 rows with NaN .* row 3"):
         project(bad)
-    with pytest.raises(ValueError, match=r"Unknown projection 'tsne'\. Known: umap, pca"):
-        project(groups, method="tsne")  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"Unknown projection 'som'\. Known: umap, pca, pacmap, ts"
+    ):
+        project(groups, method="som")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="No groups"):
         project({})
     with pytest.raises(ValueError, match="Groups differ in feature size"):
@@ -278,12 +325,18 @@ def test_errors_name_the_group_and_the_next_action() -> None:
         project({"rgb": np.ones((30, 4), dtype=np.float32)})
     with pytest.raises(ValueError, match=r"neighbours is 1\. Pass 2 or more"):
         project(groups, neighbours=1)
+    with pytest.raises(ValueError, match=r"epochs is 0\. Pass 1 or more"):
+        project(groups, epochs=0)
     with pytest.raises(ValueError, match="most is 1 for 2 groups"):
         project(groups, most=1)
     with pytest.raises(ValueError, match=r"Unknown group 'nir' in paired\. Known: rgb, depth"):
         project(groups, paired=[("rgb", "nir")])
     with pytest.raises(ValueError, match="'rgb' and 'depth' have 60 and 20"):
         project({"rgb": groups["rgb"], "depth": groups["depth"][:20]}, paired=[("rgb", "depth")])
+    with pytest.raises(ValueError, match=r"strata of group 'rgb' has shape \(9,\) for 60 rows"):
+        project(groups, strata={"rgb": [0] * 9})
+    with pytest.raises(ValueError, match=r"fast is True for 'pca', but only 'umap'"):
+        project(groups, method="pca", fast=True)
 
 
 def test_the_package_imports_without_umap_and_scikit_learn() -> None:

@@ -171,6 +171,14 @@ def draw_image(
     return axes.imshow(image, aspect="auto")
 
 
+def painted(image: Image, low: float, high: float) -> npt.NDArray[np.uint8]:
+    """An image as bytes [H, W, 3]: depth (floats, metres) in colours from `low` to `high`."""
+    if image.dtype.kind == "f" and image.ndim == 2:
+        shown = _depth_colours()(Normalize(low, high)(np.ma.masked_invalid(image)), bytes=True)
+        return np.ascontiguousarray(shown[..., :3])
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
 def _changed_heading(
     changed: Sequence[int], true: Sequence[str], before: Sequence[str], after: Sequence[str]
 ) -> str:

@@ -7,34 +7,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from socketlab.gap.metrics import GapRow, PairGap, Retrieval, gap_table, pair_gap
+    from socketlab.gap.measures import MEASURES, MINIMAL
+    from socketlab.gap.metrics import PairGap, pair_gap
+    from socketlab.gap.neighbours import Retrieval, mutual_neighbours
     from socketlab.gap.projection import Projection, project
     from socketlab.gap.rank_correlation import rank_correlations
     from socketlab.gap.scores import SCORES, UnknownScore, check_score
     from socketlab.gap.selection import choose_epoch, label_free_scorer
+    from socketlab.gap.table import GapRow, gap_table
+    from socketlab.gap.toys import calibration_case
 
 __all__ = [
+    "MEASURES",
+    "MINIMAL",
     "SCORES",
     "GapRow",
     "PairGap",
     "Projection",
     "Retrieval",
     "UnknownScore",
+    "calibration_case",
     "check_score",
     "choose_epoch",
     "gap_table",
     "label_free_scorer",
+    "mutual_neighbours",
     "pair_gap",
     "project",
     "rank_correlations",
 ]
 
 _MODULES = {
-    "metrics": ("GapRow", "PairGap", "Retrieval", "gap_table", "pair_gap"),
+    "measures": ("MEASURES", "MINIMAL"),
+    "metrics": ("PairGap", "pair_gap"),
+    "neighbours": ("Retrieval", "mutual_neighbours"),
     "projection": ("Projection", "project"),
     "rank_correlation": ("rank_correlations",),
     "scores": ("SCORES", "UnknownScore", "check_score"),
     "selection": ("choose_epoch", "label_free_scorer"),
+    "table": ("GapRow", "gap_table"),
+    "toys": ("calibration_case",),
 }
 
 

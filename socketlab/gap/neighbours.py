@@ -1,4 +1,8 @@
-"""What nearest neighbours say of the gap: retrieval of the partner, mixing of modalities."""
+"""What nearest neighbours say of the gap: the partner's rank, mixing, neighbours in common.
+
+The functions `unit_...` are what `table.gap_table` calls: on rows of unit length, an answer per
+row, so that it can resample the answers. They cost n^2 time and a chunk of rows of memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from socketlab.gap.pairs import Features, cosine_chunks, unit_pairs
+from socketlab.gap.pairs import Features, cosine_chunks, refuse_collapsed, unit_pairs
 
 # Two cosines closer than this are a tie: far above float64 rounding, far below what
 # features made in float32 tell apart on purpose.
@@ -41,13 +45,7 @@ def partner_ranks(queries: Features, gallery: Features) -> Tensor:
     A tie counts against the query, so that collapsed features earn nothing. Raises ValueError
     on bad input.
     """
-    unit_queries, unit_gallery = unit_pairs(queries, gallery)
-    partner = (unit_queries * unit_gallery).sum(dim=1, keepdim=True)
-    ranks = [
-        (cosine > partner[start : start + len(cosine)] - TIE).sum(dim=1)
-        for start, cosine in cosine_chunks(unit_queries, unit_gallery)
-    ]
-    return torch.cat(ranks)
+    return unit_partner_ranks(*unit_pairs(queries, gallery))
 
 
 def retrieval(x: Features, y: Features) -> Retrieval:
@@ -56,7 +54,8 @@ def retrieval(x: Features, y: Features) -> Retrieval:
     [n, d] paired features; recalls in [0, 1]; chance is 1/n and min(1, 5/n). Ties count against
     the query. Raises ValueError on bad input.
     """
-    x_to_y, y_to_x = partner_ranks(x, y), partner_ranks(y, x)
+    unit_x, unit_y = unit_pairs(x, y)
+    x_to_y, y_to_x = unit_partner_ranks(unit_x, unit_y), unit_partner_ranks(unit_y, unit_x)
     n = len(x_to_y)
     return Retrieval(
         x_to_y=_direction(x_to_y),
@@ -74,19 +73,76 @@ def neighbour_mixing(x: Features, y: Features, *, neighbours: int = 20) -> float
     its partner; half of those are of the other modality. [n, d] paired features; in [0, 2];
     1: mixed, 0: split. Raises ValueError on bad input or too few pairs for `neighbours`.
     """
-    if neighbours < 1:
-        raise ValueError(f"neighbours is {neighbours}. Pass 1 or more.")
+    _refuse_none(neighbours)
     # Fewer than 2 * neighbours candidates would make the share tend to 1/2 whatever the features.
     unit_x, unit_y = unit_pairs(x, y, least=neighbours + 1)
-    n = len(unit_x)
-    rows = torch.cat([unit_x, unit_y])
-    other = 0
+    return float(unit_mixing(unit_x, unit_y, neighbours).mean())
+
+
+def mutual_neighbours(x: Features, y: Features, *, neighbours: int = 10) -> float:
+    """Share of an item's nearest neighbours in one space that are also nearest in the other.
+
+    mean_i |N_x(i) and N_y(i) in common| / k, neighbours by cosine within each modality, the item
+    itself left out. [n, d] and [n, e] features of the same n items, so it compares encoders of
+    any two widths; in [0, 1]; 1: same neighbourhoods; chance gives k / (n - 1). Like CKA it is
+    blind to rotation, so not a gap; unlike CKA it falls fast with noise and with an offset, which
+    turns short rows more than long ones.
+    Raises ValueError on bad input or fewer than 2 k + 1 items.
+    Source: Huh et al., ICML 2024 (arXiv 2405.07987), mutual k-nearest-neighbour alignment.
+    """
+    _refuse_none(neighbours)
+    unit_x, unit_y = unit_pairs(x, y, least=2 * neighbours + 1, same_width=False)
+    return float(unit_mutual_neighbours(unit_x, unit_y, neighbours).mean())
+
+
+def unit_partner_ranks(queries: Tensor, gallery: Tensor) -> Tensor:
+    """`partner_ranks` of unit rows [n, d]: int64 [n]."""
+    partner = (queries * gallery).sum(dim=1, keepdim=True)
+    ranks = [
+        (cosine > partner[start : start + len(cosine)] - TIE).sum(dim=1)
+        for start, cosine in cosine_chunks(queries, gallery)
+    ]
+    return torch.cat(ranks)
+
+
+def unit_mixing(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
+    """`neighbour_mixing` of each unit row, float64 [n, 2], columns x, y.
+
+    Raises ValueError where all rows of both are one point, so that no one is nearer.
+    """
+    rows, n = torch.cat([x, y]), len(x)
+    refuse_collapsed(rows, name="x and y together")
+    others = []
     for start, cosine in cosine_chunks(rows, rows):
         query = torch.arange(start, start + len(cosine))
         cosine.scatter_(1, torch.stack([query, (query + n) % (2 * n)], dim=1), -torch.inf)
         nearest = cosine.topk(neighbours, dim=1).indices
-        other += int(((nearest < n) != (query < n)[:, None]).sum())
-    return other / (2 * n * neighbours) / 0.5
+        others.append(((nearest < n) != (query < n)[:, None]).sum(dim=1))
+    return torch.cat(others).double().reshape(2, n).T / neighbours / 0.5
+
+
+def unit_mutual_neighbours(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
+    """`mutual_neighbours` of each pair of unit rows, float64 [n].
+
+    Raises ValueError where all rows of one side are one point, so that no one is nearer.
+    """
+    refuse_collapsed(x, name="x")
+    refuse_collapsed(y, name="y")
+    common = []
+    for (start, in_x), (_, in_y) in zip(cosine_chunks(x, x), cosine_chunks(y, y), strict=True):
+        itself = torch.arange(start, start + len(in_x))[:, None]
+        nearest = [
+            cosine.scatter_(1, itself, -torch.inf).topk(neighbours, dim=1).indices
+            for cosine in (in_x, in_y)
+        ]
+        is_near = torch.zeros(in_x.shape, dtype=torch.bool).scatter_(1, nearest[0], True)
+        common.append(is_near.gather(1, nearest[1]).sum(dim=1))
+    return torch.cat(common).double() / neighbours
+
+
+def _refuse_none(neighbours: int) -> None:
+    if neighbours < 1:
+        raise ValueError(f"neighbours is {neighbours}. Pass 1 or more.")
 
 
 def _direction(ranks: Tensor) -> RetrievalDirection:

@@ -42,7 +42,7 @@ def normalise(features: Features, *, name: str = "features") -> Tensor:
             f"{int(bad.nonzero()[0])}. Look for a diverged model before measuring."
         )
     # Dividing by the largest entry first keeps the squares of tiny or huge rows in range.
-    largest = rows.abs().amax(dim=1, keepdim=True)
+    largest = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))
     zero = (largest == 0)[:, 0]
     if zero.any():
         raise ValueError(
@@ -50,7 +50,7 @@ def normalise(features: Features, *, name: str = "features") -> Tensor:
             "A zero row has no direction: leave those pairs out."
         )
     rows = rows / largest
-    return torch.nn.functional.normalize(rows, dim=1)
+    return rows.div_(rows.norm(dim=1, keepdim=True))
 
 
 def refuse_collapsed(rows: Tensor, *, name: str) -> None:
@@ -62,28 +62,41 @@ def refuse_collapsed(rows: Tensor, *, name: str) -> None:
         )
 
 
+def refuse_mismatch(x: Tensor, y: Tensor, *, paired: bool = True, same_width: bool = True) -> None:
+    """Raise ValueError where the rows of two matrices cannot be partners, or their columns differ.
+
+    `paired=False` lets x be [n, d] and y [m, d], `same_width=False` x be [n, d] and y [n, e].
+    """
+    if paired and len(x) != len(y):
+        raise ValueError(f"x has {len(x)} rows and y has {len(y)}. Row i of both must be one pair.")
+    if same_width and x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"x has {x.shape[1]} columns and y has {y.shape[1]}. "
+            "Take both from encoders with one feature size."
+        )
+
+
+def refuse_few(rows: Tensor, least: int, *, name: str) -> None:
+    """Raise ValueError, naming `name`, where `rows` has fewer rows than a measure needs."""
+    if len(rows) < least:
+        raise ValueError(
+            f"{name} has {len(rows)} rows, too few: this needs {least}. Pass more images."
+        )
+
+
 def unit_pairs(
-    x: Features, y: Features, *, least: int = 2, same_width: bool = True
+    x: Features, y: Features, *, least: int = 2, paired: bool = True, same_width: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Both matrices with rows of unit length, after the checks that every measure needs.
 
-    `least` is the fewest pairs allowed; `same_width=False` lets x be [n, d] and y [n, e].
-    Raises ValueError on bad input, unequal row counts, too few pairs or constant features.
+    `least` is the fewest rows allowed; `paired` and `same_width` as in `refuse_mismatch`.
+    Raises ValueError on bad input, a mismatch, too few rows or constant features.
     """
     unit_x, unit_y = normalise(x, name="x"), normalise(y, name="y")
-    if len(unit_x) != len(unit_y):
-        raise ValueError(
-            f"x has {len(unit_x)} rows and y has {len(unit_y)}. Row i of both must be one pair."
-        )
-    if same_width and unit_x.shape[1] != unit_y.shape[1]:
-        raise ValueError(
-            f"x has {unit_x.shape[1]} columns and y has {unit_y.shape[1]}. "
-            "Take both from encoders with one feature size."
-        )
-    if len(unit_x) < least:
-        raise ValueError(f"{len(unit_x)} pairs are too few: this needs {least}. Pass more pairs.")
-    refuse_collapsed(unit_x, name="x")
-    refuse_collapsed(unit_y, name="y")
+    refuse_mismatch(unit_x, unit_y, paired=paired, same_width=same_width)
+    for name, rows in (("x", unit_x), ("y", unit_y)):
+        refuse_few(rows, least, name=name)
+        refuse_collapsed(rows, name=name)
     return unit_x, unit_y
 
 

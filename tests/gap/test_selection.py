@@ -17,7 +17,8 @@ from torch import Tensor
 from socketlab.data.modality import PixelFormat
 from socketlab.data.views import ImagePairs, Images
 from socketlab.gap import selection
-from socketlab.gap.metrics import pair_gap, retrieval
+from socketlab.gap.metrics import pair_gap
+from socketlab.gap.neighbours import retrieval
 from socketlab.gap.scores import CHOICES, SCORES, UnknownScore
 from socketlab.gap.selection import (
     choose_epoch,

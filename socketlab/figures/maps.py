@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
+from socketlab.figures.map_legend import ROW, draw_legend, legend_rows
 from socketlab.figures.map_panel import Coordinates, MapPanel, group_colours, map_classes
 from socketlab.figures.style import (
     MODALITY_MARKERS,
-    MODALITY_NAMES,
     MUTED,
     PANEL,
     fold,
@@ -25,7 +22,7 @@ from socketlab.figures.style import (
     write,
 )
 
-__all__ = ["MapPanel", "joint_map"]
+__all__ = ["MapPanel", "draw_map", "joint_map"]
 
 _MOST_PAIRS: Final = 60
 _SLICES: Final = 24
@@ -53,37 +50,30 @@ def joint_map(
     head = 0.22 + max(lines_high(title, 13.5) for title in titles)
     foot = 0.08 + max((lines_high(note, 9.5) if note else 0.0) for note in notes)
     classes = map_classes(panels)
-    markers, swatches = _legend(panels, classes)
-    marker_rows, class_rows = _rows(markers, width - 0.4), _rows(swatches, width - 0.4)
-    legend_height = 0.12 + 0.27 * (len(marker_rows) + len(class_rows))
+    rows = legend_rows(panels, classes, width - 0.4)
+    legend_height = 0.12 + ROW * len(rows)
     figure = sheet(width, head + side + foot + legend_height)
     everything = [points for panel in panels for points in panel.coordinates.values()]
     for position, panel in enumerate(panels):
         at = left + position * (side + gap)
         axes = place(figure, at, head, side, side)
         inside = everything if shared_limits else list(panel.coordinates.values())
-        _limits(axes, inside)
-        _draw(axes, panel, classes)
+        draw_map(axes, panel, inside, classes)
         write(figure, titles[position], at, 0.16, size=13.5, bold=True)
         write(figure, notes[position], at, head + side + 0.08, size=9.5, colour=MUTED)
-    top = head + side + foot + 0.06
-    for row in [*marker_rows, *class_rows]:
-        legend = figure.legend(
-            handles=row,
-            loc="upper left",
-            bbox_to_anchor=((left - 0.06) / width, 1 - top / figure.get_figheight()),
-            ncols=len(row),
-            borderaxespad=0.0,
-            handlelength=1.4,
-            handleheight=0.8,
-            handletextpad=0.4,
-            columnspacing=1.3,
-            fontsize=10.5,
-        )
-        figure.add_artist(legend)
-        figure.legends.remove(legend)
-        top += 0.27
+    draw_legend(figure, rows, left, head + side + foot + 0.06)
     return figure
+
+
+def draw_map(
+    axes: Axes, panel: MapPanel, inside: Sequence[Coordinates], classes: Mapping[str, str]
+) -> None:
+    """A map into axes whose window holds all points of `inside`, [n, 2] each.
+
+    `classes` has the colour of every class, where the panel colours by class.
+    """
+    _limits(axes, inside)
+    _draw(axes, panel, classes)
 
 
 def _limits(axes: Axes, groups: Sequence[Coordinates]) -> None:
@@ -162,48 +152,3 @@ def _halo(axes: Axes, points: Coordinates, colour: str) -> None:
         alpha=[0.09, 0.17, 0.25],
         zorder=1,
     )
-
-
-def _marker(modality: str, colour: str, label: str) -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker=MODALITY_MARKERS[modality], color=colour, markersize=8,
-        markeredgecolor="white", markeredgewidth=0.6, label=label,
-    )  # fmt: skip
-
-
-def _legend(
-    panels: Sequence[MapPanel], classes: Mapping[str, str]
-) -> tuple[list[Artist], list[Artist]]:
-    markers: dict[str, Artist] = {}
-    for panel in panels:
-        colours = group_colours(panel)
-        for group, points in panel.coordinates.items():
-            modality = panel.modalities[group]
-            name = MODALITY_NAMES[modality] if group == modality else group
-            by_class = panel.colour_by == "class"
-            if by_class and any(part.colour_by == "modality" for part in panels):
-                continue
-            colour = MUTED if by_class else colours[group]
-            markers.setdefault(name, _marker(modality, colour, f"{name} ({len(points):,})"))
-    swatches: list[Artist] = [
-        Patch(facecolor=colour, edgecolor="none", label=name.replace("_", " "))
-        for name, colour in classes.items()
-    ]
-    lines: list[Artist] = []
-    if any(panel.pairs for panel in panels):
-        lines = [Line2D([], [], color="#3A4048", alpha=0.6, linewidth=1.2, label="partners")]
-    return [*markers.values(), *lines], swatches
-
-
-def _rows(handles: Sequence[Artist], width: float) -> list[list[Artist]]:
-    """The legend's entries in rows that fit `width` inches."""
-    rows: list[list[Artist]] = []
-    used = width
-    for handle in handles:
-        needed = 0.52 + 0.092 * len(str(handle.get_label()))
-        if used + needed > width:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(handle)
-        used += needed
-    return rows

@@ -250,6 +250,10 @@ class Transfer(Task):
         mixing = self.mixing_weights() if isinstance(self.student, Mixture) else torch.empty(0)
         return Look(scores, found.predicted, tuple(mixing.tolist()))
 
+    def pseudo_labels(self) -> Tensor | None:
+        """Class indices [N] that this epoch learns from; None where the method makes none."""
+        return None
+
     def mixing_weights(self) -> Tensor:
         """alpha [n] of the n source models as a constant; 1 where there is one."""
         if isinstance(self.student, Mixture):

@@ -75,6 +75,10 @@ class Shot(Transfer):
         if self.options.weighting == "jmds":
             self.confidence = joint_confidence(outputs.features, outputs.probabilities, self.labels)
 
+    def pseudo_labels(self) -> Tensor | None:
+        """As above; None before the first epoch."""
+        return getattr(self, "labels", None)
+
     def losses(self, step: int) -> dict[str, Tensor]:
         """L_im and L_pl of a target batch."""
         index, images = self.target_batch(step)

@@ -1,31 +1,19 @@
 """One experiment as a notebook sees it: data, source model, transfers, all kept in a run."""
 
-import time
 from collections.abc import Iterator, Sequence
 
-from socketlab.data.views import Evaluation
 from socketlab.gap.selection import label_free_scorer
 from socketlab.methods import build_method
-from socketlab.methods.base import Transfer
-from socketlab.methods.source import Source
 from socketlab.methods.tgmb import Tgmb
-from socketlab.models.checkpoint import CheckpointError, load_card, load_classifier
+from socketlab.models.checkpoint import load_card, load_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, joined
 from socketlab.models.translator import Translator
-from socketlab.runs.checks import check_methods, source_options
-from socketlab.runs.data_session import DataSession
-from socketlab.runs.keeping import (
-    Keeper,
-    has_model,
-    is_kept,
-    model_file,
-    stage_weights,
-    state_file,
-)
+from socketlab.runs.film import Film
+from socketlab.runs.keeping import has_model, is_kept, model_file, stage_weights, state_file
 from socketlab.runs.previews import Previews
-from socketlab.runs.shared_parameters import Parameters
-from socketlab.runs.stages import Trip, source_fingerprint, transfer_fingerprint
+from socketlab.runs.source_session import SourceSession
+from socketlab.runs.stages import Trip, transfer_fingerprint
 from socketlab.runs.translators import (
     SUFFIX,
     Input,
@@ -34,104 +22,11 @@ from socketlab.runs.translators import (
     translator_name,
 )
 from socketlab.training.inference import Score, scorer
-from socketlab.training.memory import peak_memory
-from socketlab.training.state import StateFile
 from socketlab.training.steps import Controls, Step
 
 
-class Experiment(DataSession):
-    """Data, models and results of one set of parameters.
-
-    Everything that takes long is a stage of the run: a finished one is not done again, an
-    interrupted one continues after its last whole epoch, and one whose parameters have changed is
-    done anew and replaces what was there.
-    """
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.source_options = {
-            source: source_options(parameters, source) for source in parameters.source_domains
-        }
-        check_methods(parameters)
-        super().__init__(parameters)
-
-    # --- the source model -----------------------------------------------------------------------
-
-    def source_stage(self, seed: int | None = None, source: str | None = None) -> str:
-        """The name of a source model's stage and files."""
-        domain = (source or self.parameters.source_domains[0]).replace("/", ".")
-        return f"source-{domain}-seed{self.parameters.seed if seed is None else seed}"
-
-    def train_source(
-        self,
-        seed: int | None = None,
-        controls: Controls | None = None,
-        source: str | None = None,
-    ) -> Iterator[Step]:
-        """Train, keep and score a source model; nothing to do where it is done."""
-        seed = self.parameters.seed if seed is None else seed
-        source = source or self.parameters.source_domains[0]
-        stage = self.source_stage(seed, source)
-        fingerprint = self._source_fingerprint(seed, source)
-        if is_kept(self.run, stage, fingerprint):
-            print(f"{stage}: done")
-            return
-        views, crop = self.views(source=source), self.parameters.crop_pixels
-        trainer = Source(
-            self.source_options[source], crop=crop, seed=seed, precision=self.precision
-        )
-        state = state_file(self.run, stage, fingerprint)
-        steps = trainer.fit(views.source, controls=controls, state=state)
-        row = Trip("source", "source", (source,), source, self.parameters.protocol, seed, {})
-        yield from self._train(trainer, steps, views.source_evaluation, row, stage, state)
-
-    def _train(
-        self,
-        task: Source | Transfer,
-        steps: Iterator[Step],
-        evaluation: Evaluation,
-        trip: Trip,
-        stage: str,
-        state: StateFile,
-    ) -> Iterator[Step]:
-        """A training as a stage of the run: timed, recorded, scored and kept."""
-        given = self.parameters
-        encoding = given.encoding if isinstance(task, Transfer) else "replicate"
-        evaluate = scorer(evaluation, given.crop_pixels, self.precision, encoding)
-        keeper = Keeper(self.run, task, trip, given, stage, state.fingerprint)
-        with self.run.stage(stage, state.fingerprint) as part:
-            earlier, began = part.seconds, time.monotonic()
-            with peak_memory(self.precision.device) as peak:
-                yield from keeper.recorded(steps, part)
-            score = evaluate(task.model)
-            seconds = earlier + time.monotonic() - began
-            keeper.keep(score, evaluation, seconds, peak.mebibytes)
-        if part.status == "done":
-            state.remove()
-
-    def source_models(self, seed: int | None = None) -> list[Classifier]:
-        """The source models that were trained with these parameters, one a source domain.
-
-        Raises:
-            CheckpointError: if there is none yet, saying which notebook makes it.
-        """
-        seed = self.parameters.seed if seed is None else seed
-        found = []
-        for source in self.parameters.source_domains:
-            stage = self.source_stage(seed, source)
-            if not has_model(self.run, stage, self._source_fingerprint(seed, source)):
-                raise CheckpointError(
-                    f"Run {self.parameters.run!r} has no source model {stage!r} with these "
-                    "parameters. Run 02_train_source with the same parameters first."
-                )
-            model = load_classifier(model_file(self.run, stage))[0].to(self.precision.device)
-            found.extend(model.members)
-        return found
-
-    def source_model(self, seed: int | None = None) -> AnyClassifier:
-        """The source model; several are mixed, all with the same weight."""
-        return joined(self.source_models(seed)).eval().to(self.precision.device)
-
-    # --- transfer -------------------------------------------------------------------------------
+class Experiment(SourceSession):
+    """Data, models and results of one set of parameters."""
 
     def transfer(self, trip: Trip, controls: Controls | None = None) -> Iterator[Step]:
         """Adapt, keep and score a target model; nothing to do where it is done.
@@ -174,11 +69,19 @@ class Experiment(DataSession):
         )
         if isinstance(method, Tgmb):
             steps = self.previews(trip).recorded(steps, method)
-        yield from self._train(method, steps, views.evaluation, trip, stage, state)
+        each = int(getattr(self.parameters, "film", 0))
+        if each > 0 and method.epochs > 0:
+            sets = {"TI": views.pairs, "TR": views.evaluation_pairs}
+            steps = self.film(trip).recorded(steps, method, sets, each)
+        yield from self.train(method, steps, views.evaluation, trip, stage, state)
 
     def previews(self, trip: Trip) -> Previews:
         """What a translator has painted while it trained."""
         return Previews(self.run, trip.stage)
+
+    def film(self, trip: Trip) -> Film:
+        """What a sample of pairs looked like to a model while it was adapted."""
+        return Film(self.run, trip.stage, self._fingerprint(trip))
 
     def trainings(self, trip: Trip) -> list[Trip]:
         """The transfer, and before it the training of its translator where that is not there yet.
@@ -250,16 +153,10 @@ class Experiment(DataSession):
             == (trip.source, trip.target, trip.protocol, trip.seed)
         }
 
-    # --- what decides a result ------------------------------------------------------------------
-
-    def _source_fingerprint(self, seed: int, source: str) -> str:
-        options, store = self.source_options[source], self.store.folder.name
-        return source_fingerprint(self.parameters, store, source, options, seed)
-
     def _fingerprint(self, trip: Trip) -> str:
         sources = [
             (
-                self._source_fingerprint(trip.seed, source),
+                self.source_fingerprint(trip.seed, source),
                 stage_weights(self.run, self.source_stage(trip.seed, source)),
             )
             for source in trip.sources

@@ -1,7 +1,8 @@
 """From two models and pairs of images to the maps and the table of the modality gap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import pandas as pd
 from torch import Tensor
 
 from socketlab.data.manifest import Modality
+from socketlab.data.views import Evaluation, ImagePairs
 from socketlab.figures.map_panel import MapPanel
-from socketlab.gap.features import PairFeatures, pair_features
-from socketlab.gap.metrics import GapRow, gap_table
+from socketlab.gap.features import PairFeatures, PairOutputs, pair_outputs
+from socketlab.gap.measures import MINIMAL
 from socketlab.gap.projection import Method, Projection, project
+from socketlab.gap.projection_fits import METHOD_NAMES
+from socketlab.gap.table import GapRow, gap_table
 from socketlab.models.mixture import AnyClassifier
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.stages import Trip
@@ -21,66 +25,110 @@ from socketlab.runs.stages import Trip
 Array = npt.NDArray[Any]
 
 
+MOMENTS = ("before", "after")
+SETS = ("TI", "TR")
+
+
 @dataclass(frozen=True)
 class GapFeatures:
-    """Features of TI pairs and of TR pairs (evaluation only), before and after a transfer.
+    """What the models say of sets of pairs, before and after a transfer.
 
-    `after` is None, and so is its entry, where the transfer has not been made. Keys: `TI`, `TR`.
+    Attributes:
+        outputs: by moment and set; `after` is missing where the transfer has not been made.
+        pairs: the images of each set.
+        classes: the class of every pair of a set, where it is known (evaluation only).
+        names: the classes of the task.
+        modality: of the target.
     """
 
-    before: dict[str, PairFeatures]
-    after: dict[str, PairFeatures] | None
-    classes: Array
+    outputs: dict[str, dict[str, PairOutputs]]
+    pairs: dict[str, ImagePairs]
+    classes: dict[str, Array]
+    names: tuple[str, ...]
     modality: Modality
 
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """`before`, and `after` where the transfer has been made."""
+        return tuple(self.outputs)
 
-def gap_features(experiment: Experiment, trip: Trip) -> GapFeatures:
-    """F_s(r) and F_s(m) of the pairs, and F_t(m) where the transfer has been made."""
+    def features(self, moment: str) -> dict[str, PairFeatures]:
+        """The features of each set at a moment."""
+        return {name: outputs.features for name, outputs in self.outputs[moment].items()}
+
+
+def gap_features(experiment: Experiment, trip: Trip, sets: Sequence[str] = SETS) -> GapFeatures:
+    """F_s(r) and F_s(m) of the pairs, and F_t(m) where the transfer has been made.
+
+    Args:
+        experiment: whose models and images.
+        trip: which transfer.
+        sets: `TI` pairs; `TR` pairs of the images that are scored; `adapted`, TR pairs of the
+            images that were adapted on. One that the protocol has no pairs of is left out.
+
+    Raises:
+        ValueError: if none of the sets has pairs.
+    """
     views = experiment.views(trip.target, trip.protocol)
-    sets = {"TI": views.pairs, "TR": views.evaluation_pairs}
-    pairs = {name: found for name, found in sets.items() if found is not None}
+    known = {
+        "TI": (views.pairs, None),
+        "TR": (views.evaluation_pairs, views.evaluation),
+        "adapted": (views.target_pairs, views.target_labels),
+    }
+    pairs = {n: there for n in sets if (there := known[n][0]) is not None}
     if not pairs:
         raise ValueError(
             f"{trip.target} has no pairs with {experiment.parameters.source} at all, so there is "
             "no gap to measure. Use a data set with pairs."
         )
     source_model, target_model = experiment.source_model(trip.seed), experiment.target_model(trip)
+    given = experiment.parameters
 
-    def features(model: AnyClassifier) -> dict[str, PairFeatures]:
-        about = experiment.parameters.crop_pixels, experiment.precision
-        encoding = experiment.parameters.encoding
-        return {
-            n: pair_features(source_model, model, p, *about, encoding) for n, p in pairs.items()
-        }
+    def outputs(model: AnyClassifier) -> dict[str, PairOutputs]:
+        about = given.crop_pixels, experiment.precision, given.encoding
+        return {n: pair_outputs(source_model, model, p, *about) for n, p in pairs.items()}
 
-    labels = dict(zip(views.evaluation.images.ids, views.evaluation.labels.tolist(), strict=True))
-    ids = views.evaluation_pairs.target.ids if views.evaluation_pairs is not None else ()
+    models = {"before": source_model} | ({} if target_model is None else {"after": target_model})
+    truths = {name: known[name][1] for name in pairs}
     return GapFeatures(
-        before=features(source_model),
-        after=features(target_model) if target_model is not None else None,
-        classes=np.array([views.evaluation.classes[labels[name]] for name in ids]),
+        outputs={moment: outputs(model) for moment, model in models.items()},
+        pairs=pairs,
+        classes={n: _classes(pairs[n], truth) for n, truth in truths.items() if truth is not None},
+        names=views.evaluation.classes,
         modality=experiment.manifest.domain(trip.target).modality,
     )
 
 
+def _classes(pairs: ImagePairs, truth: Evaluation) -> Array:
+    labels = dict(zip(truth.images.ids, truth.labels.tolist(), strict=True))
+    return np.array([truth.classes[labels[name]] for name in pairs.target.ids])
+
+
 def map_features(
-    experiment: Experiment, found: GapFeatures, *, method: Method, points: int
+    experiment: Experiment,
+    found: GapFeatures,
+    *,
+    method: Method,
+    points: int,
+    fast: bool = False,
 ) -> Projection:
     """One joint fit over RGB, before and after, of TI and TR pairs: so all panels share axes."""
     groups: dict[str, Tensor] = {}
     partners: list[tuple[str, str]] = []
-    for name, before in found.before.items():
-        groups[f"{name} rgb"], groups[f"{name} before"] = before.rgb, before.other
-        partners.append((f"{name} rgb", f"{name} before"))
-        if found.after is not None:
-            groups[f"{name} after"] = found.after[name].other
-            partners.append((f"{name} rgb", f"{name} after"))
+    for name, before in found.features("before").items():
+        groups[f"{name} rgb"] = before.rgb
+        for moment in found.moments:
+            groups[f"{name} {moment}"] = found.features(moment)[name].other
+            partners.append((f"{name} rgb", f"{name} {moment}"))
+    strata = {f"{name} rgb": classes for name, classes in found.classes.items()}
     return project(
         groups,
         method=method,
         seed=experiment.parameters.seed,
         most=points,
         paired=partners,
+        strata=strata,
+        fast=fast,
         cache=experiment.run.folder / "maps",
         say=print,
     )
@@ -90,13 +138,12 @@ def map_panels(
     found: GapFeatures, projection: Projection, name: str, by_class: bool
 ) -> list[MapPanel]:
     """Panels before and after (where there is one) of the TI or the TR pairs."""
-    moments = ["before"] if found.after is None else ["before", "after"]
     note = (
-        f"{projection.method.upper()}, one joint fit; trustworthiness "
+        f"{METHOD_NAMES[projection.method]}, one joint fit; trustworthiness "
         f"{projection.trustworthiness:.2f}, neighbours kept {projection.neighbour_agreement:.0%}"
     )
     panels = []
-    for moment in moments:
+    for moment in found.moments:
         rgb, target = f"{name} rgb", f"{name} {moment}"
         shown = {"RGB": rgb, found.modality: target}
         kept = {title: projection.kept[group] for title, group in shown.items()}
@@ -106,7 +153,7 @@ def map_panels(
                 coordinates={title: projection.coordinates[g] for title, g in shown.items()},
                 colour_by="class" if by_class else "modality",
                 modalities={"RGB": "rgb", found.modality: found.modality},
-                labels={t: found.classes[k] for t, k in kept.items()} if by_class else None,
+                labels={t: found.classes[name][k] for t, k in kept.items()} if by_class else None,
                 pairs=None if by_class else ("RGB", found.modality),
                 note=note,
             )
@@ -117,13 +164,20 @@ def map_panels(
 def gap_rows(
     features: Mapping[str, PairFeatures], accuracy: float | None
 ) -> dict[str, list[GapRow]]:
-    """The minimal honest set of gap measures of TI and TR pairs, and the accuracy with TR's."""
-    rows = {name: gap_table(pair.rgb, pair.other) for name, pair in features.items()}
+    """Every gap measure of TI and TR pairs, and the accuracy with TR's."""
+    rows = {
+        name: gap_table(pair.rgb, pair.other, measures="all") for name, pair in features.items()
+    }
     if accuracy is not None and "TR" in rows:
         n = len(features["TR"].rgb)
         accuracy_row = GapRow("accuracy", accuracy, accuracy, accuracy, 1, n, "1: all right")
         rows["TR"].append(accuracy_row)
     return rows
+
+
+def honest(rows: Sequence[GapRow]) -> list[GapRow]:
+    """The set below which nobody should go: centroid, residual, RMG, PAD, R@1 and accuracy."""
+    return [row for row in rows if row.metric in (*MINIMAL, "accuracy")]
 
 
 def gap_frame(
@@ -142,6 +196,13 @@ def gap_frame(
 
 
 def _cell(row: GapRow) -> str:
+    if isnan(row.value):
+        return row.note
     if row.low == row.high:
-        return f"{row.value:.3f}"
-    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        return _number(row.value)
+    return f"{_number(row.value)} [{_number(row.low)}, {_number(row.high)}]"
+
+
+def _number(value: float) -> str:
+    """Three digits behind the point, fewer where there are many before it."""
+    return f"{value:.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"

@@ -7,14 +7,15 @@ import ast
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from socketlab.gap.scores import check_score
 from socketlab.methods import REGISTRY, check_method
-from socketlab.runs.shared_parameters import DomainName, Name, Parameters
+from socketlab.runs.encoder_parameters import TwoEncoders
+from socketlab.runs.shared_parameters import DomainName, Name, Parameters, RunParameters
 
 
 class ParameterError(ValueError):
@@ -87,6 +88,12 @@ class ModalityGap(WithMethod):
 
     notebook = "03_modality_gap"
     points: int = Field(3000, ge=100, le=50_000, description="points in one map at most")
+    projection: Literal["umap", "pacmap", "tsne", "pca"] = Field(
+        "umap", description="how the map is made; pacmap and tsne need the extra `maps`"
+    )
+    fast: bool = Field(False, description="UMAP on all cores, which nobody can repeat exactly")
+    layers: list[str] = Field([], description="default: stages of the encoder and bottleneck")
+    layer_images: int = Field(600, ge=2, description="images that layers are compared on")
 
 
 class TrainTranslator(WithMethods):
@@ -112,6 +119,9 @@ class TransferParameters(WithMethod):
     """05: adapt the source model to the new modality."""
 
     notebook = "05_transfer"
+    film: int = Field(
+        300, ge=0, le=5000, description="pairs of each kind whose features every epoch keeps"
+    )
 
 
 class Compare(WithMethods):
@@ -137,7 +147,7 @@ class Compare(WithMethods):
         return self
 
 
-NOTEBOOKS: dict[str, type[Parameters]] = {
+NOTEBOOKS: dict[str, type[RunParameters]] = {
     model.notebook: model
     for model in (
         PrepareData,
@@ -146,6 +156,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
         TrainTranslator,
         TransferParameters,
         Compare,
+        TwoEncoders,
     )
 }
 
@@ -163,7 +174,7 @@ def notebook_name(text: str) -> str:
     return found[0]
 
 
-def validate(notebook: str, values: Mapping[str, Any]) -> Parameters:
+def validate(notebook: str, values: Mapping[str, Any]) -> RunParameters:
     """The parameters of a notebook, checked.
 
     Raises:
@@ -177,7 +188,7 @@ def validate(notebook: str, values: Mapping[str, Any]) -> Parameters:
         raise ParameterError("\n".join(lines)) from None
 
 
-def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Parameters:
+def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> RunParameters:
     """The parameters that cell 2 of a notebook (and papermill, in a cell below it) has set.
 
     Every name that a cell above the one that calls this assigns is a parameter, so that a
@@ -210,7 +221,7 @@ def _assigned_above(cells: list[str]) -> set[str]:
     return names
 
 
-def _sentence(model: type[Parameters], found: dict[str, Any]) -> str:
+def _sentence(model: type[RunParameters], found: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in found["loc"])
     known = list(model.model_fields)
     if found["type"] == "extra_forbidden":

@@ -10,7 +10,7 @@ from typing import Any
 
 from socketlab.runs.parameters import NOTEBOOKS, ParameterError, notebook_name, read_yaml, validate
 from socketlab.runs.places import at_home, home
-from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.shared_parameters import RunParameters
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Planned:
     """One notebook to run: its name, its parameters, and the name of the executed copy."""
 
     notebook: str
-    parameters: Parameters
+    parameters: RunParameters
     part: str
 
     @property
@@ -145,13 +145,17 @@ def cell_defaults(notebook: str) -> dict[str, Any]:
 
 
 def parse_given(pairs: Sequence[str]) -> dict[str, Any]:
-    """`NAME=VALUE` words, each value read as plain YAML.
+    """`NAME=VALUE` words, each value read as plain YAML, a pattern of file names as it stands.
 
     Raises:
         ParameterError: naming a parameter whose value is none.
     """
     split = [pair.partition("=") for pair in pairs]
-    return {name: read_yaml(value, f"Parameter {name!r}") for name, _, value in split}
+    # A pattern that begins with {id} is the beginning of a mapping to YAML.
+    return {
+        name: value if value.startswith("{id}") else read_yaml(value, f"Parameter {name!r}")
+        for name, _, value in split
+    }
 
 
 def parameter_file(path: str | None) -> dict[str, Any]:

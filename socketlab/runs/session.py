@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 
 from socketlab.runs.parameters import Compare
 from socketlab.runs.record import PART_VARIABLE, Part, Picture, Record, Run
-from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.shared_parameters import RunParameters
 from socketlab.training.precision import choose_precision
 
 
 class Session:
     """Opens or makes the run's folder, and says there that this notebook is running."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: RunParameters) -> None:
         self.parameters = parameters
         self.precision = choose_precision(parameters.device, parameters.dtype)
         self.run = Run(parameters.folder)

@@ -1,4 +1,4 @@
-"""The parameters that all notebooks of one experiment share; loads no torch."""
+"""The parameters that all notebooks share, and those of one experiment; loads no torch."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -13,8 +13,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 DomainName = str
 
 
-class Parameters(BaseModel):
-    """What every notebook of one experiment shares."""
+class RunParameters(BaseModel):
+    """What every notebook has: its run, its data set, and where both lie."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     notebook: ClassVar[str]
@@ -22,10 +22,30 @@ class Parameters(BaseModel):
     run: Name = Field("first", description="name of the run; its folder is runs_dir/run")
     data: str = Field("scenes", description="name of a manifest, or the path of one")
     root: str | None = Field(None, description="folder of the raw images, if not where looked for")
+    scenes_seed: int | None = Field(None, ge=0, description="another rendering of `scenes`")
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    data_dir: str = Field("data", description="where prepared images are kept")
+    runs_dir: str = Field("runs", description="where runs are kept")
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the data set says of itself, with the rendering that was asked for."""
+        return manifest_of(self.data, self.scenes_seed)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return at_home(self.runs_dir) / self.run
+
+
+class Parameters(RunParameters):
+    """What every notebook of one experiment shares."""
+
     size: int = Field(64, ge=8, le=1024, description="prepared size in pixels")
     crop: int | None = Field(None, ge=8, description="input of the network; default 7/8 of size")
     protocol: str = Field("held_out", description="what is adapted on and scored on")
-    scenes_seed: int | None = Field(None, ge=0, description="another rendering of `scenes`")
     source: DomainName = Field("a/rgb", description="domain that the source model is trained on")
     sources: list[DomainName] = Field([], description="several of them; default: only `source`")
     target: DomainName = Field("a/depth", description="domain to move to")
@@ -36,11 +56,6 @@ class Parameters(BaseModel):
     options_by_source: dict[DomainName, dict[str, Any]] = Field(
         {}, description="what differs for one source domain, e.g. its backbone"
     )
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    data_dir: str = Field("data", description="where prepared images are kept")
-    runs_dir: str = Field("runs", description="where runs are kept")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -63,11 +78,6 @@ class Parameters(BaseModel):
             raise ValueError(f"crop {self.crop} is larger than size {self.size}.")
         check_backbone(self.backbone)
         return self
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the data set says of itself, with the rendering that was asked for."""
-        return manifest_of(self.data, self.scenes_seed)
 
     @property
     def source_domains(self) -> tuple[str, ...]:
@@ -94,8 +104,3 @@ class Parameters(BaseModel):
     def crop_pixels(self) -> int:
         """The crop asked for, or 7/8 of the prepared size, as 224 is of 256."""
         return self.crop if self.crop is not None else self.size * 7 // 8
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return at_home(self.runs_dir) / self.run

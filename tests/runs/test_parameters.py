@@ -28,6 +28,7 @@ def test_defaults_are_valid_for_every_notebook() -> None:
         "04_train_translator",
         "05_transfer",
         "06_compare",
+        "07_two_encoders",
     ]
     for name in NOTEBOOKS:
         assert validate(name, {}).notebook == name
@@ -151,9 +152,11 @@ def test_a_notebook_has_three_names(text: str) -> None:
     assert notebook_name(text) == "05_transfer"
 
 
-@pytest.mark.parametrize("text", ["07", "transfer", "5", ""])
+@pytest.mark.parametrize("text", ["08", "transfer", "5", ""])
 def test_an_unknown_notebook_is_named_with_the_known(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"Unknown notebook .*01_prepare_data.*06_compare"):
+    with pytest.raises(
+        ParameterError, match=r"Unknown notebook .*01_prepare_data.*07_two_encoders"
+    ):
         notebook_name(text)
 
 

@@ -1,0 +1,118 @@
+"""From the film of a transfer to the audit of its pseudo-labels, with the pictures behind them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import normalize
+
+from socketlab.data.views import ImagePairs, Images
+from socketlab.gap.audit import LabelHistory, audit_frame
+from socketlab.gap.points import Picture, PointTable, Rows
+from socketlab.runs.experiment import Experiment
+from socketlab.runs.film import MissingFilm
+from socketlab.runs.gap_views import gap_features, map_features
+from socketlab.runs.point_views import StoredPictures, point_table
+from socketlab.runs.stages import Trip
+from socketlab.training.inference import Outputs, predict
+
+Thumbnails = Callable[[int], Picture | None]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditView:
+    """What `widgets.Audit` takes: the history, a row per image, and the images of the rows."""
+
+    history: LabelHistory
+    frame: pd.DataFrame
+    pictures: Thumbnails
+    partners: Thumbnails | None
+
+    def rows_of(self, points: PointTable, selection: Rows) -> Rows:
+        """The rows of the history that a selection on a map means, each once.
+
+        An RGB half stands for its partner.
+        """
+        places = {name: row for row, name in enumerate(self.history.ids)}
+        both = points.pair_rows(selection).ravel()
+        ids = points.frame["id"].iloc[both[both >= 0]]
+        return np.array([places[name] for name in ids if name in places], np.int64)
+
+    @property
+    def last_labels(self) -> dict[str, str]:
+        """The last pseudo-label by id, as an explorer takes it."""
+        return dict(zip(self.history.ids, self.frame["last"], strict=True))
+
+
+def audit_points(
+    experiment: Experiment, trip: Trip, view: AuditView, points: int = 3000
+) -> PointTable | None:
+    """The adapted-on images and their partners on a joint map of their own, for an explorer.
+
+    None, and a printed line, where the target has no RGB partners of them. The partners of these
+    images are shown in hindsight; no method has used that they are pairs.
+    """
+    if experiment.views(trip.target, trip.protocol).target_pairs is None:
+        print(f"The images of {trip.target} have no partners, so there is no map of them.")
+        return None
+    found = gap_features(experiment, trip, sets=("adapted",))
+    projection = map_features(experiment, found, method="umap", points=points)
+    return point_table(experiment, trip, found, projection, view.last_labels)
+
+
+def audit_view(experiment: Experiment, trip: Trip) -> AuditView | None:
+    """The audit of a transfer; None, and a printed line that says why, where there is no film."""
+    try:
+        views = experiment.views(trip.target, trip.protocol)
+        labelled = views.target_labels
+        truth = dict(zip(labelled.images.ids, labelled.labels.tolist(), strict=True))
+        history = experiment.film(trip).labels(truth)
+    except MissingFilm as missing:
+        print(missing)
+        return None
+    model = experiment.target_model(trip)
+    assert model is not None, "what was filmed was kept"
+    given, images = experiment.parameters, views.target.images.to(experiment.precision.device)
+    seen = predict(
+        model, images, given.crop_pixels, experiment.precision, encoding=given.encoding
+    ).to("cpu")
+    pairs = views.target_pairs
+    frame = audit_frame(
+        history,
+        seen.features.numpy(),
+        seen.probabilities.numpy(),
+        _partner_distance(experiment, trip, pairs, history.ids, seen) if pairs else None,
+    )
+    partners = None
+    if pairs is not None:
+        places = {name: row for row, name in enumerate(pairs.target.ids)}
+        partners = _thumbnails(pairs.source, [places.get(name) for name in history.ids])
+    own = _thumbnails(views.target.images, list(range(len(history))))
+    return AuditView(history, frame, own, partners)
+
+
+def _thumbnails(images: Images, rows: list[int | None]) -> Thumbnails:
+    pictures = StoredPictures([(images, row if row is not None else -1) for row in rows])
+    return lambda row: None if rows[row] is None else pictures.picture(row)
+
+
+def _partner_distance(
+    experiment: Experiment, trip: Trip, pairs: ImagePairs, ids: tuple[str, ...], seen: Outputs
+) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """||x - y|| of L2-normalised features of image and RGB partner; NaN where there is none."""
+    given, source_model = experiment.parameters, experiment.source_model(trip.seed)
+    rgb = predict(
+        source_model,
+        pairs.source.to(experiment.precision.device),
+        given.crop_pixels,
+        experiment.precision,
+    ).to("cpu")
+    places = {name: row for row, name in enumerate(pairs.target.ids)}
+    known = [row for row, name in enumerate(ids) if name in places]
+    own = normalize(seen.features[torch.tensor(known)], dim=1)
+    other = normalize(rgb.features[torch.tensor([places[ids[row]] for row in known])], dim=1)
+    found = np.full(len(ids), np.nan)
+    found[known] = (own - other).norm(dim=1).numpy()
+    return found

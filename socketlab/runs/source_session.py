@@ -1,0 +1,115 @@
+"""A session that trains and keeps source models, and whatever else is a stage of its run."""
+
+import time
+from collections.abc import Iterator
+
+from socketlab.data.views import Evaluation
+from socketlab.methods.base import Transfer
+from socketlab.methods.source import Source
+from socketlab.models.checkpoint import CheckpointError, load_classifier
+from socketlab.models.classifier import Classifier
+from socketlab.models.mixture import AnyClassifier, joined
+from socketlab.runs.checks import check_methods, source_options
+from socketlab.runs.data_session import DataSession
+from socketlab.runs.keeping import Keeper, has_model, is_kept, model_file, state_file
+from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.stages import Trip, source_fingerprint
+from socketlab.training.inference import scorer
+from socketlab.training.memory import peak_memory
+from socketlab.training.state import StateFile
+from socketlab.training.steps import Controls, Step
+
+
+class SourceSession(DataSession):
+    """Everything that takes long is a stage of the run.
+
+    A finished one is not done again, an interrupted one continues after its last whole epoch, and
+    one whose parameters have changed is done anew and replaces what was there.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.source_options = {
+            source: source_options(parameters, source) for source in parameters.source_domains
+        }
+        check_methods(parameters)
+        super().__init__(parameters)
+
+    def source_stage(self, seed: int | None = None, source: str | None = None) -> str:
+        """The name of a source model's stage and files."""
+        domain = (source or self.parameters.source_domains[0]).replace("/", ".")
+        return f"source-{domain}-seed{self.parameters.seed if seed is None else seed}"
+
+    def train_source(
+        self,
+        seed: int | None = None,
+        controls: Controls | None = None,
+        source: str | None = None,
+    ) -> Iterator[Step]:
+        """Train, keep and score a source model; nothing to do where it is done."""
+        seed = self.parameters.seed if seed is None else seed
+        source = source or self.parameters.source_domains[0]
+        stage = self.source_stage(seed, source)
+        fingerprint = self.source_fingerprint(seed, source)
+        if is_kept(self.run, stage, fingerprint):
+            print(f"{stage}: done")
+            return
+        views, crop = self.views(source=source), self.parameters.crop_pixels
+        trainer = Source(
+            self.source_options[source], crop=crop, seed=seed, precision=self.precision
+        )
+        state = state_file(self.run, stage, fingerprint)
+        steps = trainer.fit(views.source, controls=controls, state=state)
+        row = Trip("source", "source", (source,), source, self.parameters.protocol, seed, {})
+        yield from self.train(trainer, steps, views.source_evaluation, row, stage, state)
+
+    def train(
+        self,
+        task: Source | Transfer,
+        steps: Iterator[Step],
+        evaluation: Evaluation,
+        trip: Trip,
+        stage: str,
+        state: StateFile,
+    ) -> Iterator[Step]:
+        """A training as a stage of the run: timed, recorded, scored and kept."""
+        given = self.parameters
+        encoding = given.encoding if isinstance(task, Transfer) else "replicate"
+        evaluate = scorer(evaluation, given.crop_pixels, self.precision, encoding)
+        keeper = Keeper(self.run, task, trip, given, stage, state.fingerprint)
+        with self.run.stage(stage, state.fingerprint) as part:
+            earlier, began = part.seconds, time.monotonic()
+            with peak_memory(self.precision.device) as peak:
+                yield from keeper.recorded(steps, part)
+            score = evaluate(task.model)
+            seconds = earlier + time.monotonic() - began
+            keeper.keep(score, evaluation, seconds, peak.mebibytes)
+        if part.status == "done":
+            state.remove()
+
+    def source_models(self, seed: int | None = None) -> list[Classifier]:
+        """The source models that were trained with these parameters, one a source domain.
+
+        Raises:
+            CheckpointError: if there is none yet, saying which notebook makes it.
+        """
+        seed = self.parameters.seed if seed is None else seed
+        found = []
+        for source in self.parameters.source_domains:
+            stage = self.source_stage(seed, source)
+            if not has_model(self.run, stage, self.source_fingerprint(seed, source)):
+                raise CheckpointError(
+                    f"Run {self.parameters.run!r} has no source model {stage!r} with these "
+                    "parameters. Run 02_train_source with the same parameters first."
+                )
+            model = load_classifier(model_file(self.run, stage))[0].to(self.precision.device)
+            found.extend(model.members)
+        return found
+
+    def source_model(self, seed: int | None = None) -> AnyClassifier:
+        """The source model; several are mixed, all with the same weight."""
+        return joined(self.source_models(seed)).eval().to(self.precision.device)
+
+    def source_fingerprint(self, seed: int, source: str) -> str:
+        """Of all that decides a source model."""
+        options, store = self.source_options[source], self.store.folder.name
+        return source_fingerprint(self.parameters, store, source, options, seed)

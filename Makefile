@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test lab install bench-quality bench-released bench-sources bench-translators clean
+.PHONY: demo test lab install bench-quality bench-released bench-sources bench-translators bench-gap clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -45,6 +45,11 @@ bench-sources: install ## SOCKET from several source models; resumes after each 
 bench-translators: install ## translators, TGKT and their ablations; resumes
 	$(BIN)/python benchmarks/quality.py translator_scenes translator_nyuv2 translator_terms \
 	  translator_zoo translator_adversary tgkt_terms
+
+bench-gap: install ## what the gap laboratory costs: measures, maps, explorer; about 15 minutes
+	$(BIN)/python benchmarks/gap_numbers.py --write
+	$(BIN)/python benchmarks/gap_maps.py --write
+	$(BIN)/python benchmarks/gap_explorer.py --write
 
 clean: ## remove the environment; runs/ and data/ stay
 	rm -rf $(VENV)

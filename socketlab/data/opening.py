@@ -50,14 +50,14 @@ def open_views(store: Store, *, protocol: str, source: str, target: str) -> View
         chosen = rows(domain, splits)
         index = {name: number for number, name in enumerate(classes)}
         labels = torch.tensor([index[name] for name in chosen["class"]], dtype=torch.int64)
-        return lambda: kind(_images(store, domain, chosen), labels, classes, domain)
+        return lambda: kind(stored_images(store, domain, chosen), labels, classes, domain)
 
     partners = _partner_domains(store, source, target, sensor_of(target))
     adapted = rows(target, rules.adapt_splits)
     return Views(
         source=labelled(SourceImages, source, rules.source_splits),
         source_evaluation=labelled(Evaluation, source, rules.score_splits),
-        target=lambda: TargetImages(_images(store, target, adapted), target),
+        target=lambda: TargetImages(stored_images(store, target, adapted), target),
         pairs=lambda: _task_irrelevant_pairs(store, rules, source, target),
         evaluation=labelled(Evaluation, target, rules.score_splits),
         target_labels=labelled(Evaluation, target, rules.adapt_splits),
@@ -78,7 +78,8 @@ def _select(
     return samples[chosen].sort_values("id", kind="stable")
 
 
-def _images(store: Store, domain: str, rows: pd.DataFrame) -> Images:
+def stored_images(store: Store, domain: str, rows: pd.DataFrame) -> Images:
+    """The images of a domain that `rows` of the store's samples name, in that order."""
     raw = torch.from_numpy(np.ascontiguousarray(store.array(domain)[rows["row"].to_numpy()]))
     return Images(raw, pixel_format(store.manifest.domain(domain)), tuple(rows["id"]))
 
@@ -106,7 +107,7 @@ def _pairs(
     if not shared:
         return None
     first, second = (
-        _images(store, domain, half.loc[shared])
+        stored_images(store, domain, half.loc[shared])
         for domain, half in zip(domains, halves, strict=True)
     )
     return ImagePairs(first, second, tuple(shared))

@@ -17,6 +17,7 @@ from socketlab.gap.points import Picture, PointTable
 from socketlab.gap.procrustes import align
 from socketlab.gap.projection import describe, project
 from socketlab.gap.table import GapRow, gap_table
+from socketlab.runs.report_values import measured
 from socketlab.runs.two_encoders import EncodedPairs
 
 AS_IS, ROTATED = "as is", "rotated"
@@ -53,7 +54,7 @@ def gap_frame(rows: Sequence[GapRow]) -> pd.DataFrame:
     """The numbers for people: a row per measure, with its 95 % interval, its reading, its note."""
     return pd.DataFrame(
         {
-            "value": [_number(row.value) for row in rows],
+            "value": [measured(row.value) for row in rows],
             "95 % interval": [_interval(row) for row in rows],
             "how to read it": [row.reads for row in rows],
             "note": [row.note for row in rows],
@@ -120,11 +121,5 @@ def gap_points(
     return PointTable((moment,), frame, PairPictures(pairs, chosen), note=note)
 
 
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return ""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
 def _interval(row: GapRow) -> str:
-    return "" if np.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}"
+    return "" if np.isnan(row.low) else f"{measured(row.low)} to {measured(row.high)}"

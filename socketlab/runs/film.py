@@ -1,10 +1,8 @@
 """What a fixed sample of images looks like to a model at every epoch of its transfer."""
 
-import io
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from socketlab.data.views import ImagePairs
 from socketlab.gap.audit import LabelHistory
 from socketlab.gap.features import PairFeatures
 from socketlab.methods.base import Transfer
-from socketlab.runs.files import replace_file
+from socketlab.runs.epoch_files import EpochFiles
 from socketlab.runs.record import Run
 from socketlab.training.batches import generator
 from socketlab.training.inference import predict
@@ -62,7 +60,7 @@ class Film:
 
     def __init__(self, run: Run, stage: str, fingerprint: str) -> None:
         self._all = run.folder / "film" / stage
-        self._folder = self._all / fingerprint
+        self._files = EpochFiles(self._all / fingerprint)
 
     def recorded(
         self,
@@ -88,34 +86,16 @@ class Film:
                 if step.kind == "start":
                     shutil.rmtree(self._all, ignore_errors=True)
                 # Also where an earlier part of the training was not filmed.
-                self._write("fixed", sample.fixed())
-                # A broken-off epoch was kept as the next one, and is now begun again.
-                for epoch in self.epochs:
-                    if epoch > step.epoch:
-                        self._file(epoch).unlink()
+                self._files.keep_fixed(sample.fixed())
+                self._files.forget_after(step.epoch)
             if step.kind in ("start", "epoch", "stopped"):
-                self._write(f"{step.epoch + (step.kind == 'stopped'):04d}", sample.now())
+                self._files.keep(step, sample.now())
             yield step
-
-    def _file(self, epoch: int) -> Path:
-        return self._folder / f"{epoch:04d}.npz"
-
-    def _write(self, name: str, values: Mapping[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        np.savez_compressed(content, **values)
-        replace_file(self._folder / f"{name}.npz", content.getvalue())
-
-    def _read(self, name: str) -> dict[str, Array]:
-        with np.load(self._folder / f"{name}.npz", allow_pickle=False) as found:
-            return dict(found)
 
     @property
     def epochs(self) -> list[int]:
         """The epochs that were kept, in order; none where there is no beginning."""
-        if not (self._folder / "fixed.npz").is_file():
-            return []
-        return sorted(int(file.stem) for file in self._folder.glob("[0-9]*.npz"))
+        return self._files.epochs if self._files.has_fixed else []
 
     def reel(self) -> Reel:
         """The features of all epochs.
@@ -165,7 +145,7 @@ class Film:
                 "made by 05_transfer, or with `film: 0`. Run 05_transfer with `film: 300`, in a "
                 "run of another name where it is done already."
             )
-        return self._read("fixed"), {epoch: self._read(f"{epoch:04d}") for epoch in epochs}
+        return self._files.fixed(), {epoch: self._files.at(epoch) for epoch in epochs}
 
 
 class _Sample:

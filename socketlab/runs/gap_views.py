@@ -20,6 +20,7 @@ from socketlab.gap.projection_fits import METHOD_NAMES
 from socketlab.gap.table import GapRow, gap_table
 from socketlab.models.mixture import AnyClassifier
 from socketlab.runs.experiment import Experiment
+from socketlab.runs.report_values import measured
 from socketlab.runs.stages import Trip
 
 Array = npt.NDArray[Any]
@@ -199,10 +200,5 @@ def _cell(row: GapRow) -> str:
     if isnan(row.value):
         return row.note
     if row.low == row.high:
-        return _number(row.value)
-    return f"{_number(row.value)} [{_number(row.low)}, {_number(row.high)}]"
-
-
-def _number(value: float) -> str:
-    """Three digits behind the point, fewer where there are many before it."""
-    return f"{value:.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+        return measured(row.value)
+    return f"{measured(row.value)} [{measured(row.low)}, {measured(row.high)}]"

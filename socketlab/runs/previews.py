@@ -1,7 +1,6 @@
 """What a translator paints while it trains: the same images, again at every epoch kept."""
 
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from socketlab.figures.style import class_colours, to_png
 from socketlab.figures.translations import Translation, translation_sheet
 from socketlab.methods.tgmb import Tgmb
 from socketlab.models.modes import evaluating
-from socketlab.runs.files import replace_file
+from socketlab.runs.epoch_files import EpochFiles
 from socketlab.runs.record import Run
 from socketlab.training.batches import centre_window, generator, take
 from socketlab.training.steps import Step
@@ -36,7 +35,8 @@ class Previews:
     """
 
     def __init__(self, run: Run, stage: str) -> None:
-        self._folder = run.folder / "previews" / stage
+        self._stage = stage
+        self._files = EpochFiles(run.folder / "previews" / stage)
 
     def recorded(
         self, steps: Iterator[Step], task: Tgmb, each: int = 6, most: int = 8
@@ -54,30 +54,16 @@ class Previews:
                 kept = {round(x) for x in np.linspace(0, max(step.epochs, 1), most).tolist()}
                 chosen = _Chosen(task, each)
                 if step.kind == "start":
-                    self._write("fixed", chosen.fixed())
-                # What an earlier training left, or a broken-off epoch, which was painted as the
-                # next one and is now begun again.
-                for epoch in self.epochs:
-                    if epoch > step.epoch:
-                        (self._folder / f"{epoch:04d}.npz").unlink()
+                    self._files.keep_fixed(chosen.fixed())
+                self._files.forget_after(step.epoch)
             if step.kind == "stopped" or (step.kind in ("start", "epoch") and step.epoch in kept):
-                self._write(f"{step.epoch + (step.kind == 'stopped'):04d}", chosen.now())
+                self._files.keep(step, chosen.now())
             yield step
-
-    def _write(self, name: str, values: Mapping[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        np.savez_compressed(content, **values)
-        replace_file(self._folder / f"{name}.npz", content.getvalue())
-
-    def _read(self, name: str) -> dict[str, Array]:
-        with np.load(self._folder / f"{name}.npz", allow_pickle=False) as found:
-            return dict(found)
 
     @property
     def epochs(self) -> list[int]:
         """The epochs that were kept so far, in order."""
-        return sorted(int(file.stem) for file in self._folder.glob("[0-9]*.npz"))
+        return self._files.epochs
 
     def at(self, epoch: int) -> list[Translation]:
         """The translations of a kept epoch, as `translation_sheet` takes them.
@@ -87,9 +73,9 @@ class Previews:
         """
         if epoch not in self.epochs:
             raise FileNotFoundError(
-                f"Epoch {epoch} of {self._folder.name!r} was not kept. Kept: {self.epochs}."
+                f"Epoch {epoch} of {self._stage!r} was not kept. Kept: {self.epochs}."
             )
-        fixed, now = self._read("fixed"), self._read(f"{epoch:04d}")
+        fixed, now = self._files.fixed(), self._files.at(epoch)
         classes, true = fixed["classes"].tolist(), fixed["true"]
         return [
             Translation(
@@ -106,8 +92,8 @@ class Previews:
 
     def sheet(self, epoch: int) -> Figure:
         """The contact sheet of a kept epoch."""
-        colours = class_colours(self._read("fixed")["classes"].tolist())
-        title = f"{self._folder.name}, epoch {epoch}"
+        colours = class_colours(self._files.fixed()["classes"].tolist())
+        title = f"{self._stage}, epoch {epoch}"
         return translation_sheet(self.at(epoch), title=title, colours=colours)
 
     def film(self) -> bytes:

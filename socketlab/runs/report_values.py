@@ -16,6 +16,14 @@ def percent(share: Any) -> str:
     return DASH if number is None else f"{100 * number:.1f} %"
 
 
+def measured(value: Any) -> str:
+    """A measure with three digits behind the point, fewer where there are many before it."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    return f"{number:.{3 if abs(number) < 10 else 1 if abs(number) < 100 else 0}f}"
+
+
 def points(gained: float | None) -> str:
     """Points gained, with their sign."""
     if gained is None:

@@ -9,13 +9,12 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
-from socketlab.data.modality import pixel_format
+from socketlab.data.opening import stored_images
 from socketlab.data.pair_folder import read_pairs
-from socketlab.data.store import Store, prepare
+from socketlab.data.store import prepare
 from socketlab.data.views import ImagePairs, Images
 from socketlab.gap.procrustes import align
 from socketlab.models.encoders import Encoder, build_encoder
@@ -108,7 +107,7 @@ class EncoderSession(Session):
         chosen = [shared[row] for row in sorted(drawn.tolist())]
         print(f"{len(chosen)} of {len(shared)} pairs of {given.data} at {size} pixels.")
         first, second = (
-            _images(store, domain, half.loc[chosen])
+            stored_images(store, domain, half.loc[chosen])
             for domain, half in zip((given.first, given.second), halves, strict=True)
         )
         return ImagePairs(first, second, tuple(chosen))
@@ -172,9 +171,3 @@ def _build(given: TwoEncoders) -> tuple[Encoder, Encoder]:
 def _word(pattern: str) -> str:
     """What a pattern says beside the id: `rgb` of `{id}_rgb.jpg` and of `rgb/{id}.png`."""
     return re.sub(r"\.\w+$", "", pattern.replace("{id}", "")).strip("_-./ ")
-
-
-def _images(store: Store, domain: str, rows: pd.DataFrame) -> Images:
-    raw = np.ascontiguousarray(store.array(domain)[rows["row"].to_numpy()])
-    pixels = pixel_format(store.manifest.domain(domain))
-    return Images(torch.from_numpy(raw), pixels, tuple(rows["id"]))

@@ -21,7 +21,8 @@ from socketlab.widgets.thumbnails import SIDE, preview
 MOST_LINES: Final = 300
 _TOLD: Final = ("image", "class", "prediction", "distance")
 _LONGEST_ID: Final = 30
-_LINE: Final = "#1B1F2466"  # 300 lines in full ink would hide what they join
+_FEW_LINES: Final = 30
+_OPACITY: Final = 0.55
 
 
 class LinkedMaps:
@@ -107,9 +108,12 @@ class LinkedMaps:
     def join(self, pairs: Rows) -> int:
         """Lines between the partners of the first `MOST_LINES` pairs; how many were drawn."""
         joined = pairs[pairs[:, 1] >= 0][:MOST_LINES]
+        # Many lines in full ink would hide what they join.
+        opacity = _OPACITY * math.sqrt(_FEW_LINES / max(len(joined), _FEW_LINES))
+        colour = to_rgba(INK, opacity)
         for moment, one in self._maps.items():
             places = self._points.coordinates(moment)[joined]
-            one.annotations([self._line(ends.tolist(), line_color=_LINE) for ends in places])
+            one.annotations([self._line(ends.tolist(), line_color=colour) for ends in places])
         return len(joined)
 
     def show_only(self, rows: Rows | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations, product
 
 import numpy as np
@@ -27,16 +28,8 @@ from socketlab.gap.distributions import (
 )
 
 Array = npt.NDArray[np.float64]
-
-
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
 def _naive_mmd(u: Array, v: Array, bandwidth: float) -> float:
@@ -52,9 +45,9 @@ def _naive_mmd(u: Array, v: Array, bandwidth: float) -> float:
     return mean(u, u, True) + mean(v, v, True) - 2 * mean(u, v, False)
 
 
-def test_mmd_agrees_with_torchmetrics_and_torch_fidelity() -> None:
-    x, y = _small(n=60)
-    u, v = _unit(x), _unit(y)
+def test_mmd_agrees_with_torchmetrics_and_torch_fidelity(small: Small, unit: Unit) -> None:
+    x, y = small(n=60)
+    u, v = unit(x), unit(y)
     pooled = np.concatenate([u, v])
     distances = [float(np.linalg.norm(p - q)) for p, q in combinations(pooled, 2)]
     found = mmd(x, y)
@@ -67,19 +60,19 @@ def test_mmd_agrees_with_torchmetrics_and_torch_fidelity() -> None:
     assert abs(theirs) > 1e-3
 
 
-def test_mmd_takes_sides_of_different_length() -> None:
-    x, _ = _small(n=9)
-    _, y = _small(seed=1, n=14)
+def test_mmd_takes_sides_of_different_length(small: Small, unit: Unit) -> None:
+    x, _ = small(n=9)
+    _, y = small(seed=1, n=14)
     found = mmd(x, y)
-    expected = _naive_mmd(_unit(x), _unit(y), found.bandwidth)
+    expected = _naive_mmd(unit(x), unit(y), found.bandwidth)
     assert found.squared == pytest.approx(expected, rel=1e-10)
     assert mmd(y, x).squared == pytest.approx(expected, rel=1e-10)
 
 
-def test_equal_lengths_swap_partners_and_unequal_ones_deal_anew() -> None:
-    x, _ = _small(n=4)
-    _, y = _small(seed=1, n=4)
-    u, v = _unit(x), _unit(y)
+def test_equal_lengths_swap_partners_and_unequal_ones_deal_anew(small: Small, unit: Unit) -> None:
+    x, _ = small(n=4)
+    _, y = small(seed=1, n=4)
+    u, v = unit(x), unit(y)
     swapped = set()
     for swaps in product([False, True], repeat=4):
         a = np.stack([v[i] if swap else u[i] for i, swap in enumerate(swaps)])
@@ -99,12 +92,12 @@ def test_equal_lengths_swap_partners_and_unequal_ones_deal_anew() -> None:
         assert {round(float(value), 9) for value in found} == possible
 
 
-def test_the_p_value_is_small_for_another_law_and_even_for_the_same() -> None:
+def test_the_p_value_is_small_for_another_law_and_even_for_the_same(unit: Unit) -> None:
     draw = np.random.default_rng(0)
     x, y = draw.standard_normal((2, 80, 6))
     assert mmd(x, y + 1).p_value == pytest.approx(1 / 201)
     assert mmd(x, y[:50] + 1).p_value == pytest.approx(1 / 201)
-    left, right = (torch.from_numpy(_unit(rows)) for rows in (x, y + 1))
+    left, right = (torch.from_numpy(unit(rows)) for rows in (x, y + 1))
     labellings = relabelled_mmd(left, right, 1.0, permutations=100, seed=0)
     # A relabelling swaps half of the rows, so that nothing of the shift is left.
     assert abs(float(labellings[1:].mean())) < 0.05 * float(labellings[0])
@@ -124,32 +117,32 @@ def test_the_p_value_counts_the_true_labels_and_ties() -> None:
     assert p_value(torch.tensor([2.0, 1.0, 2.0, 3.0, 0.0])) == pytest.approx(3 / 5)
 
 
-def test_the_bandwidth_of_many_rows_is_that_of_a_sample() -> None:
+def test_the_bandwidth_of_many_rows_is_that_of_a_sample(unit: Unit) -> None:
     draw = np.random.default_rng(0)
-    rows = torch.from_numpy(_unit(draw.standard_normal((4000, 8)) + 0.5))
+    rows = torch.from_numpy(unit(draw.standard_normal((4000, 8)) + 0.5))
     x, y = rows[:3000], rows[3000:]
     exact = float(torch.pdist(torch.cat([x[:1000], y])).median())
     assert median_distance(x, y, seed=0) == pytest.approx(exact, rel=0.01)
     assert median_distance(x, y, seed=0) != median_distance(x, y, seed=1)
 
 
-def test_mmd_refuses_what_has_no_width_and_no_permutations() -> None:
-    x, y = _small(n=20)
+def test_mmd_refuses_what_has_no_width_and_no_permutations(small: Small) -> None:
+    x, y = small(n=20)
     x[2:] = y[2:] = x[0]
     with pytest.raises(ValueError, match="The median distance of all rows is 0"):
         mmd(x, y)
     with pytest.raises(ValueError, match="permutations is 0"):
-        mmd(*_small(), permutations=0)
+        mmd(*small(), permutations=0)
 
 
 def _moments(rows: Array) -> tuple[Array, Array]:
     return rows.mean(axis=0), np.cov(rows.T)
 
 
-def test_frechet_distance_agrees_with_pot_and_torch_fidelity() -> None:
-    x, y = _small(n=60, d=7)
+def test_frechet_distance_agrees_with_pot_and_torch_fidelity(small: Small, unit: Unit) -> None:
+    x, y = small(n=60, d=7)
     for right in (y, y[:41]):
-        (mean_u, cov_u), (mean_v, cov_v) = _moments(_unit(x)), _moments(_unit(right))
+        (mean_u, cov_u), (mean_v, cov_v) = _moments(unit(x)), _moments(unit(right))
         pot = float(bures_wasserstein_distance(mean_u, mean_v, cov_u, cov_v)) ** 2
         fid = fid_statistics_to_metric(
             {"mu": mean_u, "sigma": cov_u}, {"mu": mean_v, "sigma": cov_v}, verbose=False
@@ -160,10 +153,10 @@ def test_frechet_distance_agrees_with_pot_and_torch_fidelity() -> None:
         assert found > 0.01
 
 
-def test_frechet_distance_of_few_rows_and_dead_columns() -> None:
-    x, y = _small(n=9, d=20)
+def test_frechet_distance_of_few_rows_and_dead_columns(small: Small, unit: Unit) -> None:
+    x, y = small(n=9, d=20)
     x[:, 3] = y[:, 3] = y[:, 4] = 0
-    (mean_u, cov_u), (mean_v, cov_v) = _moments(_unit(x)), _moments(_unit(y))
+    (mean_u, cov_u), (mean_v, cov_v) = _moments(unit(x)), _moments(unit(y))
     root = np.sqrt(np.clip(np.linalg.eigvals(cov_u @ cov_v).real, 0, None)).sum()
     shift = np.sum((mean_u - mean_v) ** 2)
     expected = shift + np.trace(cov_u) + np.trace(cov_v) - 2 * root
@@ -178,8 +171,10 @@ def test_frechet_distance_by_hand() -> None:
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_frechet_moves_by_a_row_as_a_finite_difference_says(side: int) -> None:
-    u, v = (_unit(rows) for rows in _small(n=30, d=4))
+def test_frechet_moves_by_a_row_as_a_finite_difference_says(
+    small: Small, unit: Unit, side: int
+) -> None:
+    u, v = (unit(rows) for rows in small(n=30, d=4))
     v = v[:24]
     draw = np.random.default_rng(2)
     rows = (u, v)[side]
@@ -201,17 +196,17 @@ def test_frechet_moves_by_a_row_as_a_finite_difference_says(side: int) -> None:
     assert float(torch.from_numpy(direction) @ found[1 + side]) == pytest.approx(slope, rel=1e-4)
 
 
-def test_uniformity_matches_a_loop_and_knows_a_collapse() -> None:
-    x, _ = _small()
-    u = _unit(x)
+def test_uniformity_matches_a_loop_and_knows_a_collapse(small: Small, unit: Unit) -> None:
+    x, _ = small()
+    u = unit(x)
     values = [np.exp(-2 * np.sum((p - q) ** 2)) for p, q in combinations(u, 2)]
     assert uniformity(x) == pytest.approx(np.log(np.mean(values)), rel=1e-12)
     assert uniformity(np.outer(np.arange(1.0, 9), x[0])) == pytest.approx(0, abs=1e-12)
     assert uniformity(np.array([[1.0, 0], [-1, 0]])) == pytest.approx(-8, rel=1e-12)
 
 
-def test_uniformity_refuses_bad_features() -> None:
-    x, _ = _small()
+def test_uniformity_refuses_bad_features(small: Small) -> None:
+    x, _ = small()
     with pytest.raises(ValueError, match="features has 1 rows, too few: this needs 2"):
         uniformity(x[:1])
     x[3] = np.nan
@@ -219,8 +214,10 @@ def test_uniformity_refuses_bad_features() -> None:
         uniformity(x)
 
 
-def test_a_weight_is_a_row_that_is_there_several_times_and_no_couple_of_itself() -> None:
-    u, v = (_unit(rows) for rows in _small(n=8, d=3))
+def test_a_weight_is_a_row_that_is_there_several_times_and_no_couple_of_itself(
+    small: Small, unit: Unit
+) -> None:
+    u, v = (unit(rows) for rows in small(n=8, d=3))
     rows_u, rows_v = np.array([0, 0, 0, 2, 3, 5, 5, 7]), np.array([1, 1, 2, 3, 4, 4, 6, 7])
     weights = [
         torch.bincount(torch.tensor(r), minlength=8).double()[None] for r in (rows_u, rows_v)

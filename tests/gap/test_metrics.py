@@ -32,21 +32,13 @@ from socketlab.gap.neighbours import (
 from socketlab.gap.separability import modality_guesses, proxy_a_distance
 
 Array = npt.NDArray[np.float64]
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
-
-
-def test_centroid_and_pair_gap_match_loops() -> None:
-    x, y = _small()
-    u, v = _unit(x), _unit(y)
+def test_centroid_and_pair_gap_match_loops(small: Small, unit: Unit) -> None:
+    x, y = small()
+    u, v = unit(x), unit(y)
     mean_u, mean_v = [np.array([sum(f[:, j]) / len(f) for j in range(5)]) for f in (u, v)]
     centroid = sum((float(mean_u[j]) - float(mean_v[j])) ** 2 for j in range(u.shape[1]))
     total = sum(sum((u[i] - v[i]) ** 2) for i in range(len(u))) / len(u)
@@ -60,9 +52,9 @@ def test_centroid_and_pair_gap_match_loops() -> None:
     assert gap.total == pytest.approx(gap.centroid + gap.residual, rel=1e-12)
 
 
-def test_centres_need_no_pairs() -> None:
-    x, y = _small()
-    expected = np.linalg.norm(_unit(x).mean(axis=0) - _unit(y[:9]).mean(axis=0))
+def test_centres_need_no_pairs(small: Small, unit: Unit) -> None:
+    x, y = small()
+    expected = np.linalg.norm(unit(x).mean(axis=0) - unit(y[:9]).mean(axis=0))
     assert centroid_gap(x, y[:9]) == pytest.approx(expected, rel=1e-12)
 
 
@@ -75,15 +67,15 @@ def _naive_rmg(u: Array, v: Array, origin: npt.NDArray[np.int64]) -> float:
     return float(pairs / (pairs + (within[0] + within[1]) / 2))
 
 
-def test_relative_modality_gap_matches_loops() -> None:
-    x, y = _small()
-    expected = _naive_rmg(_unit(x), _unit(y), np.arange(len(x)))
+def test_relative_modality_gap_matches_loops(small: Small, unit: Unit) -> None:
+    x, y = small()
+    expected = _naive_rmg(unit(x), unit(y), np.arange(len(x)))
     assert relative_modality_gap(x, y) == pytest.approx(expected, rel=1e-12)
     assert relative_modality_gap(x, 3 * x) == pytest.approx(0, abs=1e-12)
 
 
-def test_a_weight_is_a_pair_that_is_there_several_times() -> None:
-    u, v = (_unit(rows) for rows in _small(n=8, d=3))
+def test_a_weight_is_a_pair_that_is_there_several_times(small: Small, unit: Unit) -> None:
+    u, v = (unit(rows) for rows in small(n=8, d=3))
     rows = np.array([0, 0, 0, 2, 3, 5, 5, 7])
     weights = torch.bincount(torch.tensor(rows), minlength=8).double()[None]
     left, right = torch.from_numpy(u), torch.from_numpy(v)
@@ -99,8 +91,8 @@ def test_a_weight_is_a_pair_that_is_there_several_times() -> None:
     assert float(weighted_rmg(left, right, weights)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_sides_of_a_centroid_gap_have_their_own_weights() -> None:
-    u, v = (torch.from_numpy(_unit(rows)) for rows in _small(n=3))
+def test_the_sides_of_a_centroid_gap_have_their_own_weights(small: Small, unit: Unit) -> None:
+    u, v = (torch.from_numpy(unit(rows)) for rows in small(n=3))
     first, last = torch.tensor([[3.0, 0, 0]]).double(), torch.tensor([[0, 0, 3.0]]).double()
     expected = float((u[0] - v[2]).norm())
     assert float(weighted_centroid_gap(u, v, first, last)) == pytest.approx(expected, rel=1e-12)
@@ -114,10 +106,10 @@ def test_one_point_on_both_sides_has_no_relative_gap() -> None:
     assert float(weighted_rmg(one, -one, torch.ones(1, 4, dtype=torch.float64))) == 1
 
 
-def test_linear_cka_matches_the_gram_form_and_ckatorch() -> None:
-    x, y = _small()
-    u, v = _unit(x), _unit(y)[:, :3]
-    v = _unit(v)
+def test_linear_cka_matches_the_gram_form_and_ckatorch(small: Small, unit: Unit) -> None:
+    x, y = small()
+    u, v = unit(x), unit(y)[:, :3]
+    v = unit(v)
     centre = np.eye(len(u)) - 1 / len(u)
     k, m = centre @ u @ u.T @ centre, centre @ v @ v.T @ centre
     expected = np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m))
@@ -127,8 +119,8 @@ def test_linear_cka_matches_the_gram_form_and_ckatorch() -> None:
     assert 0.1 < theirs < 0.99
 
 
-def test_cka_moves_by_a_pair_as_a_finite_difference_says() -> None:
-    u, v = (_unit(rows) for rows in _small(n=30, d=4))
+def test_cka_moves_by_a_pair_as_a_finite_difference_says(small: Small, unit: Unit) -> None:
+    u, v = (unit(rows) for rows in small(n=30, d=4))
     direction = np.random.default_rng(2).standard_normal(30)
     direction -= direction.mean()
 
@@ -165,8 +157,10 @@ ANY_WIDTH = (linear_cka, mutual_neighbours)
 
 
 @pytest.mark.parametrize("measure", PAIRED + UNPAIRED)
-def test_bad_input_is_refused_by_every_measure(measure: Callable[[Array, Array], object]) -> None:
-    x, y = _small(n=30)
+def test_bad_input_is_refused_by_every_measure(
+    small: Small, measure: Callable[[Array, Array], object]
+) -> None:
+    x, y = small(n=30)
     with_nan, with_zero = y.copy(), y.copy()
     with_nan[7, 1] = np.nan
     with_zero[4] = 0

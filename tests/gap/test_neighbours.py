@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,21 +17,13 @@ from socketlab.gap.neighbours import (
 )
 
 Array = npt.NDArray[np.float64]
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
-
-
-def test_neighbour_mixing_matches_loops() -> None:
-    x, y = _small(n=14)
-    rows, n = _unit(np.concatenate([x, y])), 14
+def test_neighbour_mixing_matches_loops(small: Small, unit: Unit) -> None:
+    x, y = small(n=14)
+    rows, n = unit(np.concatenate([x, y])), 14
     other = 0
     for i in range(2 * n):
         candidates = [j for j in range(2 * n) if j % n != i % n]
@@ -40,10 +34,10 @@ def test_neighbour_mixing_matches_loops() -> None:
     assert neighbour_mixing(x, y, neighbours=4) == pytest.approx(expected, rel=1e-12)
 
 
-def test_retrieval_matches_loops() -> None:
-    x, y = _small(n=15, d=3)
+def test_retrieval_matches_loops(small: Small, unit: Unit) -> None:
+    x, y = small(n=15, d=3)
     found = retrieval(x, y)
-    u, v = _unit(x), _unit(y)
+    u, v = unit(x), unit(y)
     for direction, queries, gallery in ((found.x_to_y, u, v), (found.y_to_x, v, u)):
         ranks = [1 + sum(q @ g > q @ gallery[i] for g in gallery) for i, q in enumerate(queries)]
         assert 0 < np.mean(np.array(ranks) <= 1) < 1
@@ -54,14 +48,14 @@ def test_retrieval_matches_loops() -> None:
     assert (found.chance_at_1, found.chance_at_5, found.n) == (1 / 15, 1 / 3, 15)
 
 
-def test_ties_count_against_the_query() -> None:
-    x, _ = _small(n=6)
+def test_ties_count_against_the_query(small: Small) -> None:
+    x, _ = small(n=6)
     gallery = np.repeat(x[:2], 3, axis=0)
     assert partner_ranks(gallery, gallery).tolist() == [3] * 6
 
 
-def test_mutual_neighbours_match_scikit_learn_for_unequal_widths() -> None:
-    x, y = _small(n=40)
+def test_mutual_neighbours_match_scikit_learn_for_unequal_widths(small: Small) -> None:
+    x, y = small(n=40)
     y = np.concatenate([y, np.random.default_rng(5).standard_normal((40, 2))], axis=1)
     sets = []
     for rows in (x, y):
@@ -73,8 +67,8 @@ def test_mutual_neighbours_match_scikit_learn_for_unequal_widths() -> None:
     assert mutual_neighbours(x, y, neighbours=5) == pytest.approx(expected, rel=1e-12)
 
 
-def test_mutual_neighbours_need_partners_and_see_no_rotation() -> None:
-    x, _ = _small(n=200, d=8)
+def test_mutual_neighbours_need_partners_and_see_no_rotation(small: Small) -> None:
+    x, _ = small(n=200, d=8)
     draw = np.random.default_rng(1)
     turned = x @ np.linalg.qr(draw.standard_normal((8, 8)))[0]
     assert mutual_neighbours(x, turned) == 1
@@ -82,8 +76,8 @@ def test_mutual_neighbours_need_partners_and_see_no_rotation() -> None:
     assert mutual_neighbours(x, turned[draw.permutation(200)]) == pytest.approx(chance, abs=0.02)
 
 
-def test_too_few_neighbours_or_items_are_refused() -> None:
-    x, y = _small(n=20)
+def test_too_few_neighbours_or_items_are_refused(small: Small) -> None:
+    x, y = small(n=20)
     for measure in (mutual_neighbours, neighbour_mixing):
         with pytest.raises(ValueError, match="neighbours is 0"):
             measure(x, y, neighbours=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,41 +15,35 @@ from socketlab.gap.neighbours import mutual_neighbours, neighbour_mixing, retrie
 from socketlab.gap.pairs import normalise
 
 Array = npt.NDArray[np.float64]
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
-
-
-def test_normalise_matches_a_loop_and_keeps_extreme_rows() -> None:
-    x, _ = _small()
+def test_normalise_matches_a_loop_and_keeps_extreme_rows(small: Small, unit: Unit) -> None:
+    x, _ = small()
     x[0] *= 1e-200
     x[1] *= 1e200
-    expected = _unit(np.concatenate([x[:1] * 1e200, x[1:2] * 1e-200, x[2:]]))
+    expected = unit(np.concatenate([x[:1] * 1e200, x[1:2] * 1e-200, x[2:]]))
     np.testing.assert_allclose(normalise(x).numpy(), expected, rtol=1e-12)
 
 
-def test_normalise_leaves_its_input_alone_and_takes_any_float_type() -> None:
-    x, _ = _small()
+def test_normalise_leaves_its_input_alone_and_takes_any_float_type(
+    small: Small, unit: Unit
+) -> None:
+    x, _ = small()
     frozen = x.astype(np.float32)
     frozen.flags.writeable = False
     before = frozen.copy()
-    unit = normalise(frozen)
-    unit += 1
+    made = normalise(frozen)
+    made += 1
     np.testing.assert_array_equal(frozen, before)
     tensor = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     assert not normalise(tensor).requires_grad
-    np.testing.assert_allclose(normalise(tensor.bfloat16()).numpy(), _unit(x), atol=0.01)
+    np.testing.assert_allclose(normalise(tensor.bfloat16()).numpy(), unit(x), atol=0.01)
 
 
-def test_chunks_do_not_change_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = _small()
+def test_chunks_do_not_change_a_number(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = small()
 
     def numbers() -> list[float]:
         kernel = mmd(x, y, permutations=20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,22 +14,14 @@ from sklearn.preprocessing import StandardScaler
 from socketlab.gap.separability import modality_guesses, proxy_a_distance
 
 Array = npt.NDArray[np.float64]
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
-
-
-def test_proxy_a_distance_matches_folds_by_hand() -> None:
-    x, y = _small(n=60)
+def test_proxy_a_distance_matches_folds_by_hand(small: Small, unit: Unit) -> None:
+    x, y = small(n=60)
     y[:, 0] += 2
-    rows, label = np.concatenate([_unit(x), _unit(y)]), np.repeat([0, 1], 60)
+    rows, label = np.concatenate([unit(x), unit(y)]), np.repeat([0, 1], 60)
     group = np.tile(np.arange(60), 2)
     wrong = 0
     for train, held_out in GroupKFold(5, shuffle=True, random_state=3).split(rows, label, group):
@@ -40,8 +34,8 @@ def test_proxy_a_distance_matches_folds_by_hand() -> None:
     assert proxy_a_distance(x, y, seed=3) == pytest.approx(expected, abs=1e-12)
 
 
-def test_both_halves_of_a_pair_are_held_out_together() -> None:
-    x, _ = _small(n=40, d=30)
+def test_both_halves_of_a_pair_are_held_out_together(small: Small) -> None:
+    x, _ = small(n=40, d=30)
     # Equal partners, one classifier: exactly one of the two guesses can be right.
     assert modality_guesses(x, x).sum(dim=1).tolist() == [1] * 40
     assert proxy_a_distance(x, x) == 0

@@ -30,16 +30,8 @@ from socketlab.gap.separability import proxy_a_distance
 from socketlab.gap.table import GapRow, gap_table
 
 Array = npt.NDArray[np.float64]
-
-
-def _unit(rows: Array) -> Array:
-    return np.stack([row / np.sqrt(np.dot(row, row)) for row in rows])
-
-
-def _small(seed: int = 0, n: int = 14, d: int = 5) -> tuple[Array, Array]:
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((n, d)) + 0.3
-    return x, 2 * x + 0.8 * draw.standard_normal((n, d)) + 0.2
+Unit = Callable[[Array], Array]
+Small = Callable[..., tuple[Array, Array]]
 
 
 def _by_name(rows: list[GapRow]) -> dict[str, GapRow]:
@@ -59,14 +51,14 @@ def _by_name(rows: list[GapRow]) -> dict[str, GapRow]:
     ],
 )
 def test_gap_table_refuses_meaningless_settings(
-    settings: Mapping[str, object], message: str
+    small: Small, settings: Mapping[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        gap_table(*_small(n=30), **settings)  # type: ignore[arg-type]
+        gap_table(*small(n=30), **settings)  # type: ignore[arg-type]
 
 
-def test_gap_table_of_all_pairs_holds_the_measures_themselves() -> None:
-    x, y = _small(n=80)
+def test_gap_table_of_all_pairs_holds_the_measures_themselves(small: Small) -> None:
+    x, y = small(n=80)
     found = retrieval(x, y)
     rows = {row.metric: row for row in gap_table(x, y, seeds=(4, 9), sample=None)}
     assert list(rows) == ["centroid gap", "residual gap", "RMG", "PAD", "R@1"]
@@ -85,8 +77,8 @@ def test_gap_table_of_all_pairs_holds_the_measures_themselves() -> None:
     assert "chance is 0.013" in rows["R@1"].reads
 
 
-def test_every_measure_has_a_row_with_its_own_value() -> None:
-    x, y = _small(n=80)
+def test_every_measure_has_a_row_with_its_own_value(small: Small) -> None:
+    x, y = small(n=80)
     found = retrieval(x, y)
     expected = {
         "centroid gap": centroid_gap(x, y),
@@ -125,8 +117,8 @@ def test_every_measure_has_a_row_with_its_own_value() -> None:
     assert rows["mutual neighbours"].reads.endswith("chance is 0.13")
 
 
-def test_measures_are_computed_as_asked_and_in_that_order() -> None:
-    x, y = _small(n=60)
+def test_measures_are_computed_as_asked_and_in_that_order(small: Small) -> None:
+    x, y = small(n=60)
     everything = _by_name(gap_table(x, y, measures="all", bootstrap=40))
     asked = ("linear CKA", "RMG", "uniformity, y")
     some = gap_table(x, y, measures=asked, bootstrap=40)
@@ -147,8 +139,8 @@ def test_the_p_value_shows_how_far_the_seeds_differ() -> None:
     assert row.value == pytest.approx(np.mean(singles))
 
 
-def test_gap_table_draws_fixed_subsets_and_no_global_numbers() -> None:
-    x, y = _small(n=200)
+def test_gap_table_draws_fixed_subsets_and_no_global_numbers(small: Small) -> None:
+    x, y = small(n=200)
     torch.manual_seed(0)
     state = torch.get_rng_state()
     first = gap_table(x, y, sample=50, bootstrap=40)
@@ -161,8 +153,10 @@ def test_gap_table_draws_fixed_subsets_and_no_global_numbers() -> None:
     assert first[0].note == "sampled: 50 of 200 rows"
 
 
-def test_couples_of_rows_are_thinned_and_the_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = _small(n=120)
+def test_couples_of_rows_are_thinned_and_the_note_says_so(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = small(n=120)
     monkeypatch.setattr(table, "COUPLES_ROWS", 40)
     rows = _by_name(gap_table(x, y, sample=None, measures="all", bootstrap=20))
     thinned = {name for name, row in rows.items() if row.n == 40}
@@ -187,9 +181,9 @@ def _naive_rmg(u: Array, v: Array, origin: npt.NDArray[np.int64]) -> float:
     return float(pairs / (pairs + (within[0] + within[1]) / 2))
 
 
-def test_intervals_match_a_bootstrap_by_hand() -> None:
-    x, y = _small(n=40)
-    u, v = _unit(x), _unit(y)
+def test_intervals_match_a_bootstrap_by_hand(small: Small, unit: Unit) -> None:
+    x, y = small(n=40)
+    u, v = unit(x), unit(y)
     draw = np.random.default_rng(1)
     names = ("centroid gap", "pair gap", "residual gap", "RMG", "R@5, x to y", "uniformity, y")
     by_hand: dict[str, list[float]] = {name: [] for name in names}
@@ -239,9 +233,9 @@ WITH_A_SAMPLING_ERROR: list[tuple[str, Callable[[Array, Array], float]]] = [
 
 @pytest.mark.parametrize(("name", "measure"), WITH_A_SAMPLING_ERROR)
 def test_intervals_are_as_wide_as_fresh_samples_differ(
-    name: str, measure: Callable[[Array, Array], float]
+    small: Small, name: str, measure: Callable[[Array, Array], float]
 ) -> None:
-    x, y = _small(n=3000)
+    x, y = small(n=3000)
     y[:, 0] += 1.5
     samples = [slice(start, start + 100) for start in range(0, 3000, 100)]
     spread = np.std([measure(x[rows], y[rows]) for rows in samples], ddof=1)
@@ -253,8 +247,8 @@ def test_intervals_are_as_wide_as_fresh_samples_differ(
     assert np.mean(widths) == pytest.approx(spread, rel=0.35)
 
 
-def test_intervals_cover_the_value_of_many_pairs() -> None:
-    x, y = _small(n=4000)
+def test_intervals_cover_the_value_of_many_pairs(small: Small) -> None:
+    x, y = small(n=4000)
     everyone = gap_table(x, y, sample=None, seeds=(0,), bootstrap=20)[:3]
     covered = np.zeros(3)
     for seed in range(20):
@@ -278,8 +272,8 @@ def _stopped(rows: list[GapRow]) -> dict[str, str]:
     return found
 
 
-def test_nan_on_one_side_stops_all_that_looks_at_it() -> None:
-    x, y = _small(n=60)
+def test_nan_on_one_side_stops_all_that_looks_at_it(small: Small) -> None:
+    x, y = small(n=60)
     y[[7, 9, 20], 1] = np.nan
     rows = gap_table(x, y, measures="all", bootstrap=20)
     stopped = _stopped(rows)
@@ -296,8 +290,8 @@ def test_nan_on_one_side_stops_all_that_looks_at_it() -> None:
     assert set(_stopped(gap_table(x.astype(int), y))) == set(MINIMAL)
 
 
-def test_different_counts_stop_what_needs_partners() -> None:
-    x, y = _small(n=90)
+def test_different_counts_stop_what_needs_partners(small: Small) -> None:
+    x, y = small(n=90)
     rows = gap_table(x, y[:70], measures="all", bootstrap=20, seeds=(0,))
     stopped = _stopped(rows)
     unpaired = {"centroid gap", "MMD^2", "MMD^2 p-value", "Frechet distance", "PAD"}
@@ -324,8 +318,8 @@ def test_sides_without_partners_are_resampled_independently() -> None:
     assert unpaired.high - unpaired.low > 2 * (paired.high - paired.low)
 
 
-def test_different_widths_stop_what_needs_a_common_space() -> None:
-    x, y = _small(n=60)
+def test_different_widths_stop_what_needs_a_common_space(small: Small) -> None:
+    x, y = small(n=60)
     rows = gap_table(x, y[:, :3], measures="all", bootstrap=20)
     stopped = _stopped(rows)
     goes_on = {"linear CKA", "mutual neighbours", "uniformity, x", "uniformity, y"}
@@ -336,15 +330,15 @@ def test_different_widths_stop_what_needs_a_common_space() -> None:
     assert found["mutual neighbours"].value == pytest.approx(mutual_neighbours(x, y[:, :3]))
 
 
-def test_constant_features_stop_only_what_they_leave_undefined() -> None:
-    x, y = _small(n=60)
+def test_constant_features_stop_only_what_they_leave_undefined(small: Small, unit: Unit) -> None:
+    x, y = small(n=60)
     y[:] = y[0]
     rows = gap_table(x, y, measures="all", bootstrap=20)
     stopped = _stopped(rows)
     assert set(stopped) == {"linear CKA", "mutual neighbours"}
     assert all(note.startswith("y is constant: all 60 rows") for note in stopped.values())
     found = _by_name(rows)
-    u, v = _unit(x), _unit(y)
+    u, v = unit(x), unit(y)
     assert found["centroid gap"].value == pytest.approx(np.linalg.norm(u.mean(0) - v[0]))
     assert found["uniformity, y"].value == pytest.approx(0, abs=1e-12)
     variance = np.trace(np.cov(u.T))
@@ -360,14 +354,14 @@ def test_constant_features_stop_only_what_they_leave_undefined() -> None:
     assert _by_name(both)["centroid gap"].value == pytest.approx(0, abs=1e-12)
 
 
-def test_few_rows_stop_what_needs_more() -> None:
-    x, y = _small(n=12)
+def test_few_rows_stop_what_needs_more(small: Small) -> None:
+    x, y = small(n=12)
     rows = gap_table(x, y, measures="all", bootstrap=20)
     assert _stopped(rows) == {
         name: "12 rows are too few: this needs 21. Pass more images."
         for name in ("neighbour mixing", "mutual neighbours")
     }
-    x, y = _small(n=90)
+    x, y = small(n=90)
     rows = gap_table(x, y, sample=8, measures=["neighbour mixing", "RMG"], bootstrap=20)
     assert list(_stopped(rows)) == ["neighbour mixing"]
     assert "8 rows are too few" in rows[0].note

@@ -46,7 +46,7 @@ def test_every_measure_is_there_with_the_value_of_its_function() -> None:
 def test_other_widths_stop_distances_and_nothing_else() -> None:
     frame = gap_frame(gap_rows(_encoded(width=5)))
     for name in ("centroid gap", "RMG", "R@1", "PAD"):
-        assert (frame.loc[name, "value"], frame.loc[name, "95 % interval"]) == ("", "")
+        assert (frame.loc[name, "value"], frame.loc[name, "95 % interval"]) == ("\N{EN DASH}", "")
         assert "x has 8 columns and y has 5" in str(frame.loc[name, "note"])
     for name in ("linear CKA", "mutual neighbours"):
         assert 0 < float(str(frame.loc[name, "value"])) < 1

@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo test lab install bench-quality bench-released bench-sources bench-translators bench-gap clean
+.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -22,12 +22,18 @@ install: $(VENV)/.installed ## the package and what its tests need, in .venv
 demo: install ## the whole way on built-in data: about 6 minutes on 2 quiet cores
 	$(BIN)/socketlab run --params notebooks/params/demo.yaml
 
+demo-page: install ## for a lecture hall, on loopback: the gap, and a short transfer to start
+	$(BIN)/socketlab page
+
 test: install ## lint, types, layers and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser"
+
+test-browser: install ## notebooks 03, 04 and 05 in JupyterLab and Chromium; about 3 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 lab: install ## JupyterLab on loopback; the address it prints carries the token
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(AS_ROOT) \

@@ -141,7 +141,8 @@ def run(
 def summary(folder: Path) -> None:
     """Print a run's results of the last epochs, the time taken and where its report is.
 
-    Other choices of an epoch, also the one by labels, are in the report.
+    Other choices of an epoch, also the one by labels, are in the report. Beside a method
+    stands how many changes were made to its training by hand, where there were any.
     """
     from socketlab.runs.record import Run
 
@@ -155,7 +156,8 @@ def summary(folder: Path) -> None:
     for row in last:
         scores = f"{row.accuracy:.1%}", f"{row.balanced_accuracy:.1%}"
         note = [row.note] if collapsed else []
-        place = row.method, row.target, row.protocol, str(row.seed)
+        method = f"{row.method} (steered: {row.steered})" if row.steered else row.method
+        place = method, row.target, row.protocol, str(row.seed)
         table.add_row(*place, *scores, str(row.n), *note)
     console.print(table)
     minutes, seconds = divmod(round(record.seconds), 60)
@@ -169,6 +171,46 @@ def report(folder: Annotated[Path, typer.Argument(help="a run's folder")]) -> No
     from socketlab.runs.report import write_report
 
     console.print(str(write_report(folder)), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def page(
+    params: Annotated[
+        str, typer.Option(help="the run to show, as a YAML file of parameters")
+    ] = "notebooks/params/demo.yaml",
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="a parameter")
+    ] = None,
+    ip: Annotated[str, typer.Option(help="where it listens")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 0,
+    expose: Annotated[
+        bool, typer.Option("--expose", help="allow an address that other machines can reach")
+    ] = False,
+) -> None:
+    """Serve the demo page to whoever has the address with its token: explorer and live transfer.
+
+    What it shows is made first, where it is not there yet.
+    """
+    from socketlab.runs import page as pages
+    from socketlab.runs.notebooks import NotebookFailed
+    from socketlab.runs.places import home
+    from socketlab.runs.planning import parse_given
+
+    pages.check_address(ip, expose)
+    steps = pages.needed(params, parse_given(parameter or []))
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    try:
+        pages.prepare(steps, say, command=shlex.join(["socketlab", *sys.argv[1:]]))
+    except NotebookFailed as error:
+        fail(str(error))
+    if expose:
+        say(f"Warning: {pages.EXPOSED}.")
+    say("Open this address; Ctrl+C ends it:")
+    told = pages.environment(steps[-1], pages.new_token())
+    pages.serve(home() / "pages" / "demo.ipynb", told, ip=ip, port=port, say=say)
 
 
 def join_parameters(arguments: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from socketlab.runs.keeping import load_answers
 from socketlab.runs.paired import REFERENCES, Answers, differences
 from socketlab.runs.parameters import Compare
 from socketlab.runs.record import Run
-from socketlab.runs.report_values import duration
+from socketlab.runs.report_values import duration, marked
 from socketlab.runs.stages import Trip
 from socketlab.runs.verdicts import table_notes
 from socketlab.training.steps import Step
@@ -51,10 +51,19 @@ def compare(experiment: Experiment) -> Iterator[tuple[str, Step]]:
 
 
 def results_frame(experiment: Experiment) -> pd.DataFrame:
-    """The rows of `run.json` that belong to the comparison, a row per transfer and choice."""
+    """The rows of `run.json` that belong to the comparison, a row per transfer and choice.
+
+    One that was steered by hand is `<method> (steered)`: it is averaged with no other, and it is
+    nobody's reference.
+    """
     stages = {trip.stage for trip in trips(experiment)}
     rows = [row for row in experiment.run.read().results if row.stage in stages]
-    return pd.DataFrame([row.model_dump(exclude={"scores"}) for row in rows])
+    return pd.DataFrame(
+        [
+            row.model_dump(exclude={"scores"}) | {"method": marked(row.method, row.steered)}
+            for row in rows
+        ]
+    )
 
 
 def answers_of(run: Run) -> Answers:

@@ -13,7 +13,8 @@ from socketlab.runs.film import Film
 from socketlab.runs.keeping import has_model, is_kept, model_file, stage_weights, state_file
 from socketlab.runs.previews import Previews
 from socketlab.runs.source_session import SourceSession
-from socketlab.runs.stages import Trip, transfer_fingerprint
+from socketlab.runs.stages import Trip, digest, transfer_fingerprint
+from socketlab.runs.steering import as_changes, asked_changes
 from socketlab.runs.translators import (
     SUFFIX,
     Input,
@@ -32,7 +33,7 @@ class Experiment(SourceSession):
         """Adapt, keep and score a target model; nothing to do where it is done.
 
         The source_only row is made too, so that it stands beside every result, and the translator
-        that the method sees through.
+        that the method sees through. `changes` that the parameters ask for are made at their steps.
         """
         before = self.trainings(trip)[:-1]
         if trip.method != "source_only":
@@ -58,6 +59,8 @@ class Experiment(SourceSession):
             translator=self._translator(trip, sources),
         )
         state = state_file(self.run, stage, fingerprint)
+        controls = controls or Controls()
+        controls.replay(as_changes(asked_changes(self.parameters, trip.name)))
         steps = method.fit(
             sources,
             views.target,
@@ -149,6 +152,7 @@ class Experiment(SourceSession):
             for row in self.run.read().results
             if row.method in ("source_only", "oracle_labels")
             and row.chosen_by == "last"
+            and not row.steered
             and (row.source, row.target, row.protocol, row.seed)
             == (trip.source, trip.target, trip.protocol, trip.seed)
         }
@@ -161,4 +165,7 @@ class Experiment(SourceSession):
             )
             for source in trip.sources
         ]
-        return transfer_fingerprint(self.parameters, trip, sources, self._translator_weights(trip))
+        given, translator = self.parameters, self._translator_weights(trip)
+        found = transfer_fingerprint(given, trip, sources, translator)
+        changes = [changed.model_dump() for changed in asked_changes(given, trip.name)]
+        return digest(found, changes) if changes else found

@@ -1,8 +1,8 @@
 """What a stage leaves in a run's folder: numbers of every epoch, models, answers, results."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,17 +18,31 @@ from socketlab.models.checkpoint import (
     save_classifier,
 )
 from socketlab.runs.files import replace_file
-from socketlab.runs.record import Part, Result, Run
+from socketlab.runs.record import Part, Run
+from socketlab.runs.rows import result_row
 from socketlab.runs.shared_parameters import Parameters
 from socketlab.runs.stages import Trip, step_values
+from socketlab.runs.steering import (
+    asked_changes,
+    changes_of,
+    count_by_hand,
+    forget_changes,
+    record_changes,
+    steps_before,
+)
 from socketlab.training.inference import Score
 from socketlab.training.state import StateFile
-from socketlab.training.steps import Look, Step
+from socketlab.training.steps import Step
 
 
 def model_file(run: Run, stage: str, chosen: bool = False) -> Path:
     """Where the model of a stage is kept: its last epoch's, or the one a score has chosen."""
     return run.folder / "models" / f"{stage}{'.chosen' if chosen else ''}.safetensors"
+
+
+def saved_model_file(run: Run, stage: str, step: int) -> Path:
+    """Where a model is kept that somebody asked for while it trained, after so many steps."""
+    return run.folder / "models" / f"{stage}.step{step}.safetensors"
 
 
 def state_file(run: Run, stage: str, fingerprint: str) -> StateFile:
@@ -103,8 +117,15 @@ class Keeper:
         return isinstance(self._task, Transfer) and self._task.epochs > 1
 
     def recorded(self, steps: Iterator[Step], part: Part) -> Iterator[Step]:
-        """Hand steps on, and write down every epoch before the next one begins."""
+        """Hand steps on, and write down changes and epochs before the next step is taken."""
+        begun = False
         for step in steps:
+            if not begun:
+                forget_changes(self._run, self._stage, steps_before(step))
+                begun = True
+            record_changes(self._run, self._stage, step.changes)
+            if step.kind == "saved":
+                self._keep_saved(step)
             # A broken-off epoch counts as the next one: a resume replaces it, and none before it.
             epoch = step.epoch + (step.kind == "stopped")
             if step.kind in ("start", "epoch", "stopped"):
@@ -112,7 +133,7 @@ class Keeper:
             if step.kind in ("epoch", "stopped") and self._chooses:
                 history = self._run.metrics(self._stage)
                 if choose_epoch(history, self._choose_by) == epoch:
-                    self._keep_model(step.evaluation, chosen=True)
+                    self._keep_model(step.evaluation, self._choose_by)
             if step.kind == "stopped":
                 part.status = "stopped"
                 part.reason = f"stopped by hand at step {step.step} of {step.steps}"
@@ -121,7 +142,7 @@ class Keeper:
     def keep(self, score: Score, evaluation: Evaluation, seconds: float, memory: float) -> None:
         """The last model, its answers, and the rows: last epoch, chosen epoch, best epoch."""
         if self._trip.method != "source_only":  # its model is the source model, which is kept
-            self._keep_model(score)
+            self._keep_model(score, "last")
         answers = pd.DataFrame(
             {
                 "id": evaluation.images.ids,
@@ -134,19 +155,24 @@ class Keeper:
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, answers.to_parquet(index=False))
         history = self._run.metrics(self._stage)
-        last = self._row("last", int(history["epoch"].max()), history, score)
-        last = last.model_copy(
-            update={"seconds": seconds, "peak_memory": memory, "parameters": self._trained()}
-        )
+        of_training = {
+            "seconds": seconds,
+            "peak_memory": memory,
+            "parameters": self._trained(),
+            "steered": self._steered(),
+        }
+        place = (self._trip, self._stage, history)
+        last = result_row(*place, "last", int(history["epoch"].max()), score)
         rows = [last]
         for chosen_by in (self._choose_by, "oracle") if self._chooses else ():
-            epoch = choose_epoch(history, chosen_by)
-            row = self._row(chosen_by, epoch, history, score)
-            about = last.model_dump(include={"seconds", "peak_memory", "parameters"})
-            rows.append(row.model_copy(update=about))
+            rows.append(result_row(*place, chosen_by, choose_epoch(history, chosen_by), score))
         if not self._chooses:  # of an earlier training with more epochs
             model_file(self._run, self._stage, chosen=True).unlink(missing_ok=True)
-        self._run.put_results(self._stage, rows)
+        self._run.put_results(self._stage, [row.model_copy(update=of_training) for row in rows])
+
+    def _steered(self) -> int:
+        asked = asked_changes(self._parameters, self._trip.name)
+        return count_by_hand(changes_of(self._run, self._stage), asked)
 
     def _trained(self) -> int:
         task = self._task
@@ -154,45 +180,25 @@ class Keeper:
             return 0
         return sum(p.numel() for group in task.optimiser.param_groups for p in group["params"])
 
-    def _row(self, chosen_by: str, epoch: int, history: pd.DataFrame, score: Score) -> Result:
-        here = history[history["epoch"] == epoch]
-        values = dict(zip(here["name"], here["value"].astype(float), strict=True))
-        if chosen_by == "last":
-            values |= {
-                "accuracy": score.accuracy,
-                "balanced_accuracy": score.balanced_accuracy,
-            }
-        predicted = [int(count) for count in _numbered(values, "predicted/")]
-        measures = _named(values, "measure/")
-        look = Look(predicted=tuple(predicted), measures=measures)
-        return Result(
-            method=self._trip.name,
-            protocol=self._trip.protocol,
-            source=self._trip.source,
-            target=self._trip.target,
-            seed=self._trip.seed,
-            accuracy=values["accuracy"],
-            balanced_accuracy=values["balanced_accuracy"],
-            chosen_by=chosen_by,
-            n=score.n,
-            stage=self._stage,
-            epoch=epoch,
-            scores=_named(values, "score/"),
-            predicted=predicted,
-            mixing=_numbered(values, "mixing/"),
-            note=look.note,
-            measures=measures,
-            advice=look.advice,
-        )
+    def _keep_saved(self, step: Step) -> None:
+        """The model as it is at this moment; nothing is settled, for that would change it."""
+        statistics = "as they were after this step, not settled as at the end of an epoch"
+        about = {"step": step.step, "normalisation_statistics": statistics}
+        file = saved_model_file(self._run, self._stage, step.step)
+        save_classifier(self._task.model, file, self._card(None, chosen_by="hand", **about))
 
-    def _keep_model(self, score: Score | None, chosen: bool = False) -> None:
-        """A model with the card that says what it is and how it scored."""
+    def _keep_model(self, score: Score | None, chosen_by: str) -> None:
+        file = model_file(self._run, self._stage, chosen=chosen_by != "last")
+        save_classifier(self._task.model, file, self._card(score, chosen_by=chosen_by))
+
+    def _card(self, score: Score | None, **about: Any) -> Card:
+        """What the model is and how it scored."""
         given, trip = self._parameters, self._trip
         inferred = getattr(self._task, "inferred", "")
         scores = {}
         if score is not None:
             scores = {"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy}
-        card = describe_classifier(
+        return describe_classifier(
             self._task.model,
             domain=trip.target,
             crop=given.crop_pixels,
@@ -205,26 +211,10 @@ class Keeper:
                 "protocol": trip.protocol,
                 "seed": trip.seed,
                 "encoding": given.encoding,
-                "chosen_by": self._choose_by if chosen else "last",
+                **about,
                 "options": self._task.options.model_dump(mode="json"),
                 "fingerprint": self._fingerprint,
                 **({"inferred": inferred} if inferred else {}),
             },
             scores=scores,
         )
-        save_classifier(self._task.model, model_file(self._run, self._stage, chosen), card)
-
-
-def _named(values: dict[str, float], prefix: str) -> dict[str, float]:
-    """The finite values of prefix/name by name: JSON knows no NaN."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in values.items()
-        if name.startswith(prefix) and math.isfinite(value)
-    }
-
-
-def _numbered(values: dict[str, float], prefix: str) -> list[float]:
-    """The values of prefix/0, prefix/1, ... in that order."""
-    count = sum(name.startswith(prefix) for name in values)
-    return [values[f"{prefix}{k}"] for k in range(count)]

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from socketlab.gap.scores import check_score
 from socketlab.methods import REGISTRY, check_method
 from socketlab.runs.encoder_parameters import TwoEncoders
+from socketlab.runs.entries import Changes
 from socketlab.runs.shared_parameters import DomainName, Name, Parameters, RunParameters
 
 
@@ -101,6 +102,7 @@ class TrainTranslator(WithMethods):
 
     notebook = "04_train_translator"
     translator: str = Field("translated", description="`translated`, or a variant of it")
+    changes: Changes = Field([])
 
     def used_methods(self) -> list[str]:
         """The one that trains it."""
@@ -122,6 +124,7 @@ class TransferParameters(WithMethod):
     film: int = Field(
         300, ge=0, le=5000, description="pairs of each kind whose features every epoch keeps"
     )
+    changes: Changes = Field([])
 
 
 class Compare(WithMethods):

@@ -8,110 +8,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from socketlab.figures.style import to_png
+from socketlab.runs.entries import Changed, Listed, Part, Record, Result
 from socketlab.runs.files import replace_file
 from socketlab.training.loop import NonFiniteLoss
 
-Status = Literal["running", "done", "failed", "stopped"]
+__all__ = [
+    "METRIC_COLUMNS",
+    "PART_VARIABLE",
+    "Changed",
+    "Listed",
+    "Part",
+    "Picture",
+    "Record",
+    "Result",
+    "Run",
+    "RunError",
+]
 PART_VARIABLE = "SOCKETLAB_PART"
 """Environment variable: what the notebook that is being run is called in `run.json`."""
 METRIC_COLUMNS = ["stage", "epoch", "step", "name", "value"]
+_at_work: dict[tuple[Path, str], object] = {}
 PACKAGES = ("socketlab", "torch", "torchvision", "timm", "numpy", "scikit-learn", "umap-learn")
 
 
 class RunError(ValueError):
     """A run folder that is missing or cannot be read."""
-
-
-class Part(BaseModel):
-    """One notebook of a run, or one stage of work in it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Status = "running"
-    seconds: float = 0.0
-    reason: str = ""
-    fingerprint: str = ""
-
-
-class Result(BaseModel):
-    """One row of the results: how one model scores on one domain.
-
-    Attributes:
-        chosen_by: `last` epoch, the label-free score that chose the epoch, or `oracle`: the best
-            one by the labels, which nobody has in the field.
-        epoch: which epoch's model it is.
-        scores: label-free scores at that epoch.
-        predicted: how many adapted-on images it puts into each class.
-        mixing: the weight of each source model, where there are several.
-        note: a warning where the answers fall on under half of the classes.
-        measures: what else the method says of itself at that epoch, e.g. PSNR of translations.
-        advice: what to do where a translator's adversary wins or loses outright.
-        seconds, peak_memory, parameters: of the training: wall time with scoring, MiB, and how
-            many numbers were trained.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    protocol: str
-    source: str
-    target: str
-    seed: int
-    accuracy: float
-    balanced_accuracy: float
-    chosen_by: str
-    n: int
-    stage: str
-    epoch: int = 0
-    scores: dict[str, float] = {}
-    predicted: list[int] = []
-    mixing: list[float] = []
-    note: str = ""
-    measures: dict[str, float] = {}
-    advice: str = ""
-    seconds: float = 0.0
-    peak_memory: float = 0.0
-    parameters: int = 0
-
-
-class Listed(BaseModel):
-    """A figure of the run, as the report shows it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str
-    title: str
-    caption: str
-    notebook: str
-
-
-class Record(BaseModel):
-    """What `run.json` holds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    status: Status = "running"
-    reason: str = ""
-    created: str
-    seconds: float = 0.0
-    command: str = ""
-    configuration: dict[str, dict[str, Any]] = Field({}, description="by notebook")
-    seeds: list[int] = []
-    versions: dict[str, str] = {}
-    device: dict[str, str] = {}
-    notebooks: dict[str, Part] = {}
-    stages: dict[str, Part] = {}
-    results: list[Result] = []
-    figures: list[Listed] = []
 
 
 @dataclass(frozen=True)
@@ -174,9 +102,11 @@ class Run:
     def stage(self, name: str, fingerprint: str = "") -> Iterator[Part]:
         """Time a piece of work; its status says how it ended, also when it was interrupted.
 
-        Yields the part, so that the work can say that it was stopped before its end.
+        Yields the part, so that the work can say that it was stopped before its end. Work that was
+        broken off, and of which Python lets go only after it was begun again, says nothing more.
         """
-        began = time.monotonic()
+        began, mine = time.monotonic(), object()
+        _at_work[self.folder, name] = mine
         before = self.read().stages.get(name)
         earlier = before.seconds if before and before.fingerprint == fingerprint else 0.0
         part = Part(seconds=earlier, fingerprint=fingerprint)
@@ -196,7 +126,8 @@ class Run:
             raise
         finally:
             part.seconds = earlier + time.monotonic() - began
-            self._set_stage(name, part)
+            if _at_work[self.folder, name] is mine:
+                self._set_stage(name, part)
 
     def _set_stage(self, name: str, part: Part) -> None:
         def change(record: Record) -> None:

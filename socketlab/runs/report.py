@@ -14,13 +14,21 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from socketlab.runs.files import replace_file
-from socketlab.runs.report_lines import by_case, largest_gain, lines, sentence, stage_rows
+from socketlab.runs.report_lines import (
+    by_case,
+    change_rows,
+    largest_gain,
+    lines,
+    sentence,
+    stage_rows,
+)
 from socketlab.runs.report_values import (
     Record,
     command,
     duration,
     flatten,
     mapping,
+    marked,
     mebibytes,
     moment,
     percent,
@@ -70,10 +78,12 @@ def write_report(run_folder: Path) -> Path:
             cases=by_case(last),
             chosen=by_case(chosen),
             best=largest_gain(last),
+            steered=any(line.steered for line in over_seeds),
             results=results,
             device=mapping(run.get("device")),
             notebooks=_grouped(pictures),
             stages=stage_rows(mapping(run.get("stages"))),
+            changes=change_rows(mapping(run.get("changes"))),
             configuration=flatten(mapping(run.get("configuration"))),
             versions=mapping(run.get("versions")),
         )
@@ -100,6 +110,7 @@ def _environment() -> Environment:
         "points": points,
         "mebibytes": mebibytes,
         "duration": duration,
+        "marked": marked,
         "plain": plain,
     }
     return environment

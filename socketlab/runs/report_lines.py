@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from socketlab.runs.report_values import DASH, Record, finite, mapping, plain
+from socketlab.runs.report_values import DASH, Record, finite, mapping, marked, plain, records
 
 SOURCE_ONLY: Final = "source_only"
 
@@ -15,7 +15,8 @@ class Line:
     """One line of the results: a method on one source and target, over its seeds.
 
     Accuracies are shares in [0, 1], `gained` is in points (hundredths) over source_only, and
-    `deviation` is over seeds with n - 1 (None for one seed). `seconds` and `memory` (MiB, the peak)
+    `deviation` is over seeds with n - 1 (None for one seed). `steered` says how many changes were
+    made by hand. `seconds` and `memory` (MiB, the peak)
     are means over the trainings. None stands for what is not known.
     """
 
@@ -34,6 +35,7 @@ class Line:
     seconds: float | None
     memory: float | None
     note: str
+    steered: str
     upper_reference: bool
 
     @property
@@ -52,10 +54,11 @@ def _mean(values: Iterable[Any]) -> float | None:
 
 
 def lines(results: list[Record]) -> list[Line]:
-    """The results over seeds, in the order of the run."""
+    """The results over seeds, in the order of the run; what was steered by hand stands apart."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for row in results:
         key = _key(row, "protocol", "target", "source", "method", "chosen_by")
+        key = (*key[:3], marked(key[3], row.get("steered")), key[4])
         groups.setdefault(key, []).append(row)
     rows_over_seeds = []
     for (protocol, target, source, method, chosen_by), rows in groups.items():
@@ -84,6 +87,7 @@ def lines(results: list[Record]) -> list[Line]:
                 seconds=_mean(row.get("seconds") for row in rows),
                 memory=_mean(row.get("peak_memory") for row in rows),
                 note=seed_notes(rows),
+                steered=_steered(rows),
                 upper_reference=method.startswith("oracle") or chosen_by == "oracle",
             )
         )
@@ -100,6 +104,12 @@ def seed_notes(rows: Iterable[Record]) -> str:
         f"{note} (seed{'s' if len(found) > 1 else ''} {', '.join(found)})"
         for note, found in seeds.items()
     )
+
+
+def _steered(rows: Iterable[Record]) -> str:
+    """How many changes were made by hand, seed by seed: `3 changes (seed 0)`; else nothing."""
+    counts = [(int(finite(row.get("steered")) or 0), plain(row.get("seed"))) for row in rows]
+    return ", ".join(f"{_count(n, 'change')} (seed {seed})" for n, seed in counts if n)
 
 
 def _floor(row: Record, results: list[Record]) -> float | None:
@@ -147,6 +157,15 @@ def largest_gain(results: list[Line]) -> Line | None:
     """The line with the most points over source_only, upper references left out."""
     fair = [line for line in results if line.gained is not None and not line.upper_reference]
     return max(fair, key=lambda line: line.gained or 0.0, default=None)
+
+
+def change_rows(tree: Record) -> list[tuple[str, str, Any, Any]]:
+    """Stage, name, step and new value of every change that was made while a stage trained."""
+    return [
+        (str(stage), plain(changed.get("name")), changed.get("step"), changed.get("value"))
+        for stage, listed in tree.items()
+        for changed in records(listed)
+    ]
 
 
 def stage_rows(tree: Record) -> list[tuple[str, str, Any, float]]:

@@ -72,6 +72,11 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def marked(method: str, steered: Any) -> str:
+    """The method of a row, and that its training was steered by hand, where it was."""
+    return f"{method} (steered)" if finite(steered) else method
+
+
 def command(words: Any) -> str:
     """A command as one types it: a text as it is, a list of words quoted for the shell."""
     return shlex.join(map(str, words)) if isinstance(words, list | tuple) else plain(words)

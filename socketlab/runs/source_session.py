@@ -14,6 +14,7 @@ from socketlab.runs.data_session import DataSession
 from socketlab.runs.keeping import Keeper, has_model, is_kept, model_file, state_file
 from socketlab.runs.shared_parameters import Parameters
 from socketlab.runs.stages import Trip, source_fingerprint
+from socketlab.runs.steering import check_changes
 from socketlab.training.inference import scorer
 from socketlab.training.memory import peak_memory
 from socketlab.training.state import StateFile
@@ -32,6 +33,7 @@ class SourceSession(DataSession):
             source: source_options(parameters, source) for source in parameters.source_domains
         }
         check_methods(parameters)
+        check_changes(parameters)
         super().__init__(parameters)
 
     def source_stage(self, seed: int | None = None, source: str | None = None) -> str:

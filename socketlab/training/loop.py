@@ -11,10 +11,11 @@ from torch import Tensor
 
 from socketlab.models.mixture import AnyClassifier
 from socketlab.training.batches import derive
+from socketlab.training.controls import LEARNING_RATE_FACTOR, WEIGHT, Change, Controls
 from socketlab.training.inference import Scorer
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
-from socketlab.training.steps import Controls, Look, Step
+from socketlab.training.steps import Look, Step
 
 CHECK_EVERY = 20  # steps between two looks at whether the losses are finite: each is a read-back
 
@@ -78,14 +79,17 @@ def run_task(
 
     The learning rate is base * (1 + 10 q)^-0.75 with q the fraction of training done, times
     `controls.learning_rate_factor`. With `state`, the training continues after the last epoch that
-    was saved there, and draws what the uninterrupted training would have drawn.
+    was saved there, with the weights and the factor of that moment, and draws what the
+    uninterrupted training would have drawn. A step says in `changes` what it was the first to use.
 
     Raises:
         NonFiniteLoss: if a term is NaN or infinite; the state of the epoch before stays.
+        ValueError: if `controls` are to change an unknown term, or one at a step that is none.
     """
     controls = controls or Controls()
     total_steps = task.epochs * task.steps_per_epoch
-    first_epoch = _restore(task, state)
+    first_epoch, factor = _restore(task, state)
+    controls.begin(task.weights, factor, first_epoch * task.steps_per_epoch, total_steps)
     began = time.monotonic()
     task.model.train()
 
@@ -98,6 +102,15 @@ def run_task(
         evaluation = evaluate(task.model) if evaluate is not None else None
         return {"look": task.look(), "evaluation": evaluation}
 
+    def between_steps(epoch: int, step: int) -> Iterator[Step]:
+        while True:
+            if controls.take_save():
+                yield report("saved", epoch, step)
+            if controls.stopped or not controls.paused:
+                return
+            yield report("paused", epoch, step)
+            time.sleep(0.02)
+
     if first_epoch == 0:
         yield report("start", 0, 0, **seen())
 
@@ -107,16 +120,16 @@ def run_task(
         task.begin_epoch(epoch)
         record = _TermRecord(epoch)
         for step in range(epoch * task.steps_per_epoch, (epoch + 1) * task.steps_per_epoch):
-            while controls.paused and not controls.stopped:
-                yield report("paused", epoch, step)
-                time.sleep(0.02)
+            yield from between_steps(epoch, step)
             if controls.stopped:
                 task.settle()
                 yield report("stopped", epoch, step, **seen())
                 return
-            terms = _take_step(task, controls, step)
+            changes = controls.take(step)
+            factor = _changed(task, factor, changes)
+            terms = _take_step(task, factor, step)
             record.add(step, terms)
-            yield report("step", epoch, step + 1, terms=terms)
+            yield report("step", epoch, step + 1, terms=terms, changes=changes)
         means = record.means()
         _check_weights(task, epoch)
         task.settle()
@@ -124,19 +137,23 @@ def run_task(
         yield report("epoch", done, done * task.steps_per_epoch, terms=means, **seen())
         # Only now: whoever watches has written down this epoch, so none is missing after a resume.
         if state is not None:
-            state.save(_snapshot(task, done))
+            state.save(_snapshot(task, done, factor))
 
 
-def _take_step(task: Task, controls: Controls, step: int) -> dict[str, Tensor]:
-    decay = (1 + 10 * task.progress(step)) ** -0.75 * controls.learning_rate_factor
+def _changed(task: Task, factor: float, changes: tuple[Change, ...]) -> float:
+    """Give the task its new weights; returns the learning-rate factor that is in force now."""
+    for change in changes:
+        if change.name == LEARNING_RATE_FACTOR:
+            factor = change.value
+        else:
+            task.weights[change.name.removeprefix(WEIGHT)] = change.value
+    return factor
+
+
+def _take_step(task: Task, factor: float, step: int) -> dict[str, Tensor]:
+    decay = (1 + 10 * task.progress(step)) ** -0.75 * factor
     for group in task.optimiser.param_groups:
         group["lr"] = group["base"] * decay
-    unknown = controls.weights.keys() - task.weights.keys()
-    if unknown:
-        raise ValueError(
-            f"There is no loss term {sorted(unknown)[0]!r}. Known: {', '.join(task.weights)}."
-        )
-    task.weights.update(controls.weights)
     with task.precision.autocast():
         terms = task.losses(step)
     if not terms:  # every weight is 0: nothing to learn in this step
@@ -198,20 +215,22 @@ def _check_weights(task: Task, epoch: int) -> None:
         )
 
 
-def _snapshot(task: Task, epoch: int) -> dict[str, Any]:
+def _snapshot(task: Task, epoch: int, factor: float) -> dict[str, Any]:
     return {
         "epoch": epoch,
         "model": task.model.state_dict(),
         "optimiser": task.optimiser.state_dict(),
         "weights": dict(task.weights),
+        LEARNING_RATE_FACTOR: factor,
         "memory": task.memory,
     }
 
 
-def _restore(task: Task, state: StateFile | None) -> int:
+def _restore(task: Task, state: StateFile | None) -> tuple[int, float]:
+    """Epochs done and the learning-rate factor in force."""
     saved = state.load() if state is not None else None
     if saved is None:
-        return 0
+        return 0, 1.0
     task.model.load_state_dict(saved["model"])
     task.optimiser.load_state_dict(saved["optimiser"])
     task.weights.update(saved["weights"])
@@ -219,4 +238,4 @@ def _restore(task: Task, state: StateFile | None) -> int:
     with torch.no_grad():  # in place: the optimiser may hold some of it
         for name, kept in saved["memory"].items():
             task.memory[name].copy_(kept.to(device))
-    return int(saved["epoch"])
+    return int(saved["epoch"]), float(saved.get(LEARNING_RATE_FACTOR, 1.0))

@@ -1,14 +1,16 @@
-"""What the loop says after every step, and what a person may change between two steps."""
+"""What the loop says after every step."""
 
 import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
+from socketlab.training.controls import Change, Controls
 from socketlab.training.inference import Score
+
+__all__ = ["Change", "Controls", "Look", "Step"]
 
 WINS, LOSES = 0.99, 0.51  # accuracies of a discriminator over an epoch; .5 is chance
 
@@ -69,7 +71,8 @@ class Step:
     """What the loop says after every step, and with more at the end of every epoch.
 
     Attributes:
-        kind: `start` (nothing trained yet), `step`, `epoch`, `paused` or `stopped`.
+        kind: `start` (nothing trained yet), `step`, `epoch`, `paused`, `saved` (somebody asked that
+            the model be kept as it is now) or `stopped`.
         epoch, epochs: epochs finished, and to do in all.
         step, steps: steps taken since the beginning, and to do in all.
         learning_rates: by parameter group.
@@ -77,9 +80,10 @@ class Step:
         look: what can be said of the model without labels, at the start and after every epoch.
         evaluation: how the model scores, where there is something to score on.
         seconds: wall time of the training so far, without what came before a resume.
+        changes: what took effect with this step.
     """
 
-    kind: Literal["start", "step", "epoch", "paused", "stopped"]
+    kind: Literal["start", "step", "epoch", "paused", "saved", "stopped"]
     epoch: int
     epochs: int
     step: int
@@ -89,35 +93,4 @@ class Step:
     look: Look = Look()
     evaluation: Score | None = None
     seconds: float = 0.0
-
-
-class Controls:
-    """What a person may change while it trains; the loop reads it between two steps."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._pause = threading.Event()
-        self.learning_rate_factor = 1.0
-        self.weights: dict[str, float] = {}
-
-    def stop(self) -> None:
-        """End after this step and keep what was learnt."""
-        self._stop.set()
-
-    def pause(self) -> None:
-        """Hold still after this step until `resume`."""
-        self._pause.set()
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._pause.clear()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was asked for."""
-        return self._stop.is_set()
-
-    @property
-    def paused(self) -> bool:
-        """Whether `pause` was asked for."""
-        return self._pause.is_set()
+    changes: tuple[Change, ...] = ()

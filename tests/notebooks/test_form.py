@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from socketlab.runs.parameters import NOTEBOOKS
+from socketlab.runs.parameters import NOTEBOOKS, from_notebook
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 Notebook = dict[str, Any]
@@ -46,7 +46,7 @@ def test_nothing_is_stored_that_a_run_made(notebook: Notebook) -> None:
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
 
 
-def test_it_begins_with_a_title_then_parameters_then_their_validation(
+def test_it_begins_with_a_title_then_parameters_then_their_form_and_validation(
     notebook: Notebook, name: str
 ) -> None:
     cells = notebook["cells"]
@@ -54,11 +54,27 @@ def test_it_begins_with_a_title_then_parameters_then_their_validation(
     assert "".join(cells[0]["source"]).startswith(f"# {int(name[:2])} · ")
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     (parameters,) = tagged
-    first, second, *_ = code(notebook)
+    first, form, second, *_ = code(notebook)
     assert "".join(parameters["source"]) == first
     prose = [cell for cell in cells[: cells.index(parameters)] if cell["cell_type"] == "markdown"]
     assert len(prose) == cells.index(parameters) <= 2
+    assert form.splitlines()[-1] == f'show_form("{name}", globals())'
     assert f'parameters = from_notebook("{name}", globals())' in second.splitlines()
+
+
+def test_the_form_adds_no_parameter(
+    notebook: Notebook, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`from_notebook` takes every name that a cell above it assigns for a parameter."""
+    first, form, *_ = code(notebook)
+    assert not [n for n in ast.walk(ast.parse(form)) if isinstance(n, ast.Assign | ast.AnnAssign)]
+    space: dict[str, Any] = {"In": ["", first, form, "from_notebook"]}
+    monkeypatch.setenv("SOCKETLAB_HEADLESS", "0")
+    exec(first, space)
+    expected = from_notebook(name, space)
+    exec(form, space)
+    assert from_notebook(name, space) == expected
+    assert {"_form_values"} <= space.keys()
 
 
 def test_it_ends_by_saying_that_it_is_done(notebook: Notebook) -> None:

@@ -134,6 +134,17 @@ def test_work_can_say_that_it_was_stopped(run: Run) -> None:
     assert run.read().status == "stopped"
 
 
+def test_work_that_was_begun_again_is_not_stopped_by_what_is_left_of_the_first(run: Run) -> None:
+    """An interrupted notebook keeps the first alive in the traceback that it shows."""
+    left = run.stage("work", "abc")
+    left.__enter__()
+    with Run(run.folder).stage("work", "abc"):
+        pass
+    left.gen.close()  # type: ignore[attr-defined]
+    assert status(run, "work") == ("done", "")
+    assert run.read().status == "running"
+
+
 def test_the_time_of_an_interrupted_stage_counts_unless_it_is_another(run: Run) -> None:
     def work(fingerprint: str) -> float:
         with run.stage("work", fingerprint):

@@ -215,6 +215,27 @@ def test_chosen_epochs_stand_apart_from_the_last(folder: Path) -> None:
     assert "If another epoch" not in _page(folder, _run()).words
 
 
+def test_what_was_steered_by_hand_stands_apart(folder: Path) -> None:
+    rows = [
+        _result("source_only", 0, 0.4),
+        _result("socket", 0, 0.6, steered=0),
+        _result("socket", 1, 0.7, steered=2),
+        _result("socket", 2, 0.8, steered=1),
+        _result("socket", 1, 0.75, steered=2, chosen_by="oracle"),
+    ]
+    changes = {"socket-1": [{"step": 30, "name": "weight/pairs", "value": 0.5}], "odd": 3}
+    page = _page(folder, _run(results=rows, changes=changes))
+    by_hand = "socket (steered) By hand: 2 changes (seed 1), 1 change (seed 2) 75.0 % ± 7.1"
+    assert by_hand in page.words
+    assert "socket 60.0 % +20.0" in page.words
+    assert "socket (steered) (upper reference) oracle 75.0 %" in page.words
+    assert "socket (steered) scenes/rgb" in page.words.partition("Every result")[2]
+    assert "socket-1 weight/pairs 30 0.5" in page.words
+    assert "Steered: somebody changed" in page.words
+    plain = _page(folder, _run()).words
+    assert "teered" not in plain and "Changed while" not in plain
+
+
 @pytest.mark.parametrize("status", ["running", "failed", "stopped", "", None, "Done"])
 def test_what_is_not_done_is_shown_as_not_done(folder: Path, status: str | None) -> None:
     page = _page(folder, _run(status=status, reason="out of memory"))

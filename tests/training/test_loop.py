@@ -13,7 +13,7 @@ from socketlab.training.batches import derive
 from socketlab.training.inference import Score, score
 from socketlab.training.loop import CHECK_EVERY, NonFiniteLoss, run_task
 from socketlab.training.state import StateFile
-from socketlab.training.steps import Controls, Step
+from socketlab.training.steps import Change, Controls, Step
 
 MakeTask = Callable[..., Any]
 
@@ -157,12 +157,14 @@ def test_a_changed_weight_takes_effect_at_the_next_step(make_task: MakeTask) -> 
     task, controls = make_task(), Controls()
     steps = run_task(task, controls=controls)
     following(steps, "step")
-    controls.weights = {"first": 5.0}
+    controls.set_weight("first", 5)
     step = following(steps, "step")
+    assert step.changes == (Change(1, "weight/first", 5.0),)
     total = 5 * float(step.terms["first"]) + 0.5 * float(step.terms["second"])
     assert float(step.terms["total"]) == pytest.approx(total, rel=1e-6)
     controls.weights = {"second": 0.0}
     step = following(steps, "step")
+    assert step.changes == (Change(2, "weight/second", 0.0),)
     assert set(step.terms) == {"first", "total"}
     assert "second 2" not in task.events and "second 1" in task.events
     epoch = following(steps, "epoch")
@@ -173,9 +175,12 @@ def test_the_learning_rate_factor_takes_effect_at_the_next_step(make_task: MakeT
     controls = Controls()
     steps = run_task(make_task(), controls=controls)
     following(steps, "step")
-    controls.learning_rate_factor = 0.25
-    found = following(steps, "step").learning_rates["bottleneck"]
-    assert found == pytest.approx(0.25 * 0.02 * (1 + 10 / 6) ** -0.75)
+    controls.set_learning_rate_factor(0.25)
+    assert controls.learning_rate_factor == 0.25
+    step = following(steps, "step")
+    assert step.learning_rates["bottleneck"] == pytest.approx(0.25 * 0.02 * (1 + 10 / 6) ** -0.75)
+    assert step.changes == (Change(1, "learning_rate_factor", 0.25),)
+    assert following(steps, "step").changes == ()
 
 
 def test_a_step_without_terms_changes_no_weight(make_task: MakeTask) -> None:
@@ -262,10 +267,176 @@ def test_a_finished_training_has_nothing_to_do(make_task: MakeTask, tmp_path: Pa
 
 def test_changed_weights_are_kept_in_the_state(make_task: MakeTask, tmp_path: Path) -> None:
     state, controls = StateFile(tmp_path / "state.pt", "f"), Controls()
-    controls.weights = {"first": 3.0}
+    controls.set_weight("first", 3)
     steps = run_task(make_task(), controls=controls, state=state)
     following(steps, "epoch")
     next(steps)
     resumed = make_task()
     following(run_task(resumed, state=state), "step")
     assert resumed.weights == {"first": 3.0, "second": 0.5}
+
+
+def test_the_terms_are_known_when_it_begins_and_follow_what_is_in_force(
+    make_task: MakeTask,
+) -> None:
+    controls = Controls()
+    assert controls.terms == {}
+    steps = run_task(make_task(), controls=controls)
+    assert next(steps).kind == "start"
+    assert controls.terms == {"first": 1.0, "second": 0.5}
+    controls.set_weight("second", 2)
+    assert controls.terms["second"] == 0.5, "not before a step has used it"
+    following(steps, "step")
+    assert controls.terms == {"first": 1.0, "second": 2.0}
+
+
+STEERED = {2: ("weight/second", 2.0), 4: ("learning_rate_factor", 0.25), 7: ("weight/first", 0.0)}
+
+
+def steer(steps: Iterator[Step], controls: Controls) -> list[Step]:
+    """Take all steps, and between them make the changes of `STEERED` by hand."""
+    taken = []
+    for step in steps:
+        taken.append(step)
+        if step.kind == "step" and step.step in STEERED:
+            name, value = STEERED[step.step]
+            if name == "learning_rate_factor":
+                controls.set_learning_rate_factor(value)
+            else:
+                controls.set_weight(name.removeprefix("weight/"), value)
+    return taken
+
+
+def steered(make_task: MakeTask) -> tuple[Any, list[Step]]:
+    task, controls = make_task(epochs=3), Controls()
+    return task, steer(run_task(task, controls=controls, evaluate=evaluate), controls)
+
+
+def test_what_was_changed_by_hand_can_be_replayed(make_task: MakeTask) -> None:
+    by_hand, taken = steered(make_task)
+    changes = [change for step in taken for change in step.changes]
+    assert changes == [Change(at, *STEERED[at]) for at in STEERED]
+    replayed, plain, controls = make_task(epochs=3), make_task(epochs=3), Controls()
+    controls.replay(reversed(changes))
+    again = list(run_task(replayed, controls=controls, evaluate=evaluate))
+    assert same(weights(replayed), weights(by_hand))
+    assert [step.changes for step in again] == [step.changes for step in taken]
+    for _ in run_task(plain):
+        pass
+    assert not same(weights(plain), weights(by_hand))
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2])
+@pytest.mark.parametrize("replays", [False, True])
+def test_a_resumed_steered_training_is_the_uninterrupted_one(
+    make_task: MakeTask, tmp_path: Path, epochs_before: int, replays: bool
+) -> None:
+    """Where it replays the later changes are made again, else by hand; the earlier are kept."""
+    whole, taken = steered(make_task)
+    changes = [change for step in taken for change in step.changes]
+    state, controls = StateFile(tmp_path / "state.pt", "f"), Controls()
+    killed = run_task(make_task(epochs=3), controls=controls, state=state)
+    for step in killed:
+        if step.step == 3 * epochs_before + 1 and step.kind == "step":
+            break
+        steer(iter([step]), controls)
+    killed.close()  # type: ignore[attr-defined]
+    resumed, controls = make_task(epochs=3), Controls()
+    if replays:
+        controls.replay(changes)
+        rest = list(run_task(resumed, controls=controls, state=state))
+    else:
+        rest = steer(run_task(resumed, controls=controls, state=state), controls)
+    assert rest[0].step == 3 * epochs_before + 1
+    assert same(weights(resumed), weights(whole))
+    assert controls.learning_rate_factor == 0.25
+    wanted = [change for change in changes if change.step >= 3 * epochs_before]
+    assert [change for step in rest for change in step.changes] == wanted
+
+
+def test_an_older_state_has_no_learning_rate_factor(make_task: MakeTask, tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "state.pt", "f")
+    steps = run_task(make_task(), state=state)
+    following(steps, "epoch")
+    next(steps)
+    saved = state.load()
+    assert saved is not None
+    del saved["learning_rate_factor"]
+    state.save({name: value for name, value in saved.items() if name != "fingerprint"})
+    resumed = following(run_task(make_task(), state=state), "step")
+    assert resumed.learning_rates["bottleneck"] == pytest.approx(0.02 * 6**-0.75)
+
+
+def test_a_change_that_cannot_be_made_is_refused_before_anything_is_trained(
+    make_task: MakeTask,
+) -> None:
+    for change, words in (
+        (Change(0, "weight/third", 1.0), r"no loss term 'third'. Known: first, second"),
+        (Change(0, "third", 1.0), "'third' is neither weight/<term> nor learning_rate_factor"),
+        (Change(6, "weight/first", 1.0), r"no step 6 .*'weight/first'.* has 6 steps"),
+        (Change(-1, "weight/first", 1.0), "no step -1"),
+    ):
+        task, controls = make_task(), Controls()
+        before = weights(task)
+        controls.replay([change])
+        with pytest.raises(ValueError, match=words):
+            next(run_task(task, controls=controls))
+        assert task.events == [] and same(weights(task), before)
+    controls = Controls()
+    controls.set_weight("third", 1)
+    with pytest.raises(ValueError, match="no loss term 'third'"):
+        next(run_task(make_task(), controls=controls))
+
+
+def test_saving_changes_nothing_and_is_said_once(make_task: MakeTask) -> None:
+    undisturbed, task, controls = make_task(), make_task(), Controls()
+    expected = list(run_task(undisturbed, evaluate=evaluate))
+    taken = []
+    for step in run_task(task, controls=controls, evaluate=evaluate):
+        taken.append(step)
+        if step.kind == "step" and step.step in (2, 3):
+            controls.save()
+    saved = [(s.epoch, s.step, s.evaluation, s.terms) for s in taken if s.kind == "saved"]
+    assert saved == [(0, 2, None, {}), (1, 3, None, {})]
+    assert [s.step for s in taken if s.kind != "saved"] == [s.step for s in expected]
+    assert task.events == undisturbed.events
+    assert same(weights(task), weights(undisturbed))
+
+
+def test_a_model_can_be_saved_while_it_is_paused_and_before_it_stops(make_task: MakeTask) -> None:
+    controls = Controls()
+    steps = run_task(make_task(), controls=controls)
+    following(steps, "step")
+    controls.pause()
+    assert next(steps).kind == "paused"
+    controls.save()
+    assert [next(steps).kind for _ in range(3)] == ["saved", "paused", "paused"]
+    controls.save()
+    controls.stop()
+    assert [step.kind for step in steps] == ["saved", "stopped"]
+
+
+def test_an_interrupt_in_the_middle_of_a_step_can_be_resumed(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    whole, state = make_task(), StateFile(tmp_path / "state.pt", "f")
+    for _ in run_task(whole):
+        pass
+    task = make_task()
+    losses = task.losses
+
+    def interrupted(step: int) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = losses(step)
+        if step == 4:
+            raise KeyboardInterrupt
+        return found
+
+    task.losses = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        for _ in run_task(task, state=state):
+            pass
+    resumed = make_task()
+    assert following(run_task(resumed, state=state), "step").step == 4
+    for _ in run_task(resumed := make_task(), state=state):
+        pass
+    assert same(weights(resumed), weights(whole))

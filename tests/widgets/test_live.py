@@ -1,20 +1,25 @@
 """Watching a training: every step is handed on, as lines when nobody watches, else on a board."""
 
 import asyncio
+import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
+import nbformat
 import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 
-from socketlab.figures.learning import learning_curves
 from socketlab.training.inference import Score
-from socketlab.training.steps import Controls, Step
+from socketlab.training.steps import Change, Controls, Step
 from socketlab.widgets import board, live
-from socketlab.widgets.live import describe, headless
+from socketlab.widgets.board_steering import Steering
+from socketlab.widgets.live import Pace, describe, headless
 
 MODULE = sys.modules[live.__module__]
 EPOCHS, EACH = 2, 3
@@ -22,7 +27,7 @@ EPOCHS, EACH = 2, 3
 
 def score(accuracy: float, balanced: float) -> Score:
     nothing = torch.zeros(0)
-    return Score(accuracy, balanced, nothing, nothing, nothing)
+    return Score(accuracy, balanced, nothing, nothing.long(), nothing)
 
 
 def training(controls: Controls | None = None) -> Iterator[Step]:
@@ -61,16 +66,22 @@ class Shown:
     def take(self, widget: Any) -> None:
         self.all.append(widget)
 
-    def found(self, kind: type, description: str | None = None) -> Any:
+    def every(self, kind: type) -> list[Any]:
         seen, (first,) = [], self.all
         waiting = [first]
         while waiting:
-            widget = waiting.pop()
+            widget = waiting.pop(0)
             waiting += list(getattr(widget, "children", ()))
-            if type(widget) is kind and description in (None, getattr(widget, "description", "")):
+            if isinstance(widget, kind):
                 seen.append(widget)
-        (only,) = seen
+        return seen
+
+    def found(self, kind: type, description: str | None = None) -> Any:
+        (only,) = (w for w in self.every(kind) if description in (None, w.description))
         return only
+
+    def status(self) -> str:
+        return str(self.every(ipywidgets.HTML)[0].value)
 
 
 @pytest.fixture
@@ -101,13 +112,16 @@ def test_headless_every_step_is_handed_on_and_each_epoch_is_a_line(
     ]
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), (None, False)])
-def test_who_watches(value: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("value", ["1", "0", None])
+def test_who_watches(value: str | None, kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the variable says counts; where it says nothing, a kernel is needed."""
+    monkeypatch.setattr(MODULE, "in_kernel", lambda: kernel)
     if value is None:
         monkeypatch.delenv("SOCKETLAB_HEADLESS", raising=False)
     else:
         monkeypatch.setenv("SOCKETLAB_HEADLESS", value)
-    assert headless() is expected
+    assert headless() is {"1": True, "0": False, None: not kernel}[value]
 
 
 def test_a_training_that_is_done_already_shows_nothing(shown: Shown) -> None:
@@ -124,32 +138,18 @@ def test_the_board_follows_the_training_to_its_end(
             if step.kind in ("start", "epoch"):
                 bar = shown.found(ipywidgets.IntProgress)
                 progress.append((bar.value, bar.max))
+                (steering,) = shown.every(Steering)
+                steering._handle_custom_msg({"seen": True}, [])  # a front end has drawn it
         return progress
 
     assert asyncio.run(follow()) == [(0, 6), (3, 6), (6, 6)]
-    text = shown.found(ipywidgets.HTML).value
+    text = shown.status()
     assert "epoch 2/2" in text
     assert "a&lt;b" in text
-    assert bytes(shown.found(ipywidgets.Image).value).startswith(b"\x89PNG")
+    assert bytes(shown.every(ipywidgets.Image)[0].value).startswith(b"\x89PNG")
     assert shown.found(ipywidgets.Button, "Pause").disabled
     assert shown.found(ipywidgets.Button, "Stop and keep").disabled
     assert capsys.readouterr().out == ""
-
-
-def test_the_curves_are_drawn_at_milestones_only_and_with_the_references(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MODULE, "UPDATES_PER_SECOND", 1e9)
-    drawn: list[Any] = []
-    real = learning_curves
-
-    def draw(table: pd.DataFrame, references: Any, title: str) -> Any:
-        drawn.append((dict(references), title, shown.found(ipywidgets.IntProgress).value))
-        return real(table, references, title)
-
-    monkeypatch.setattr(board, "learning_curves", draw)
-    watch(Controls(), references=lambda: {"source_only": 0.25})
-    assert drawn == [({"source_only": 0.25}, "a<b", step) for step in (0, 3, 6)]
 
 
 def test_between_milestones_the_board_is_not_updated_all_the_time(
@@ -194,7 +194,7 @@ def test_a_click_on_stop_ends_the_training(shown: Shown) -> None:
 
     assert asyncio.run(follow()) == ["start", "step", "step", "stopped"]
     assert controls.stopped
-    assert "stopped at step 2/6" in shown.found(ipywidgets.HTML).value
+    assert "stopped at step 2/6" in shown.status()
 
 
 def test_other_work_of_the_kernel_comes_in_between_two_steps(shown: Shown) -> None:
@@ -216,23 +216,127 @@ def test_other_work_of_the_kernel_comes_in_between_two_steps(shown: Shown) -> No
 
 
 @pytest.mark.parametrize(
-    ("step", "text"),
+    ("step", "left", "text"),
     [
-        (Step("start", 0, 5, 0, 50), "epoch 0/5  (0 s)"),
+        (Step("start", 0, 5, 0, 50), None, "epoch 0/5  (0 s)"),
         (
             Step("step", 1, 5, 12, 50, terms={"total": torch.tensor(1.25)}, seconds=3),
-            "step 12/50, epoch 2/5  loss 1.250  (3 s)",
+            130.0,
+            "step 12/50, epoch 2/5  loss 1.250  (3 s, about 2 min 10 s to go)",
         ),
-        (Step("paused", 1, 5, 12, 50, seconds=4.4), "paused 12/50, epoch 2/5  (4 s)"),
+        (Step("paused", 1, 5, 12, 50, seconds=4.4), None, "paused 12/50, epoch 2/5  (4 s)"),
+        (Step("saved", 1, 5, 12, 50, seconds=119), None, "saved 12/50, epoch 2/5  (119 s)"),
         (
             Step("epoch", 2, 5, 20, 50, evaluation=score(0.612, 0.58), seconds=12),
+            18.0,
             "epoch 2/5  accuracy 61.2%  balanced 58.0%  (12 s, about 18 s to go)",
         ),
         (
-            Step("stopped", 2, 5, 23, 50, evaluation=score(1, 1), seconds=14),
-            "stopped at step 23/50  accuracy 100.0%  balanced 100.0%  (14 s)",
+            Step("stopped", 2, 5, 23, 50, evaluation=score(1, 1), seconds=7500),
+            None,
+            "stopped at step 23/50  accuracy 100.0%  balanced 100.0%  (2 h 5 min)",
         ),
     ],
 )
-def test_a_step_in_a_line(step: Step, text: str) -> None:
-    assert describe(step) == text
+def test_a_step_in_a_line(step: Step, left: float | None, text: str) -> None:
+    assert describe(step, left) == text
+
+
+def at(kind: Any, step: int, seconds: float) -> Step:
+    return Step(kind, 0, 5, step, 100, seconds=seconds)
+
+
+def test_the_time_left_goes_by_the_steps_that_were_seen() -> None:
+    """After a resume at step 40, steps 40 to 50 took 20 s: 50 more take 100 s."""
+    pace = Pace()
+    assert pace.left(at("step", 40, 3.0)) is None
+    assert pace.left(at("step", 50, 23.0)) == pytest.approx(100.0)
+    assert pace.left(at("stopped", 50, 23.0)) is None
+    assert pace.left(at("epoch", 100, 120.0)) is None
+
+
+def test_a_pause_does_not_make_the_rest_longer() -> None:
+    pace = Pace()
+    pace.left(at("step", 40, 3.0))
+    pace.left(at("step", 50, 23.0))
+    for seconds in (23.0, 300.0, 1000.0):
+        assert pace.left(at("paused", 50, seconds)) == pytest.approx(100.0)
+    assert pace.left(at("step", 60, 1020.0)) == pytest.approx(80.0)
+
+
+def test_where_no_front_end_answers_there_are_lines_too(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Held back while one may still answer; what is left comes at the end."""
+    said: list[str] = []
+
+    async def follow() -> None:
+        async for step in live(training(), Controls(), title="t", history=history):
+            said.append(capsys.readouterr().out)
+            if step.kind == "epoch" and step.epoch == 1:
+                monkeypatch.setattr(MODULE, "FRONT_END_ANSWERS_WITHIN", -1.0)
+
+    asyncio.run(follow())
+    assert said[:5] == [""] * 5
+    assert "t: epoch 0/2" in said[5] and "t: epoch 1/2" in said[5]
+    assert "t: epoch 2/2" in said[-1]
+
+
+def test_a_training_that_fails_leaves_a_board_that_is_finished(shown: Shown) -> None:
+    def failing() -> Iterator[Step]:
+        yield from list(training())[:3]
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        watch(Controls(), failing())
+    assert shown.found(ipywidgets.Button, "Stop and keep").disabled
+
+
+def test_headless_a_change_is_written_where_it_took_effect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOCKETLAB_HEADLESS", "1")
+    changed = Step("step", 0, 5, 13, 50, changes=(Change(12, "weight/pair", 0.25),))
+    watch(Controls(), iter([changed]))
+    assert capsys.readouterr().out == "a<b: step 13/50, epoch 1/5  (0 s)  weight/pair = 0.25\n"
+
+
+CELL = """
+from socketlab.training.steps import Change, Controls, Step
+from socketlab.widgets import live
+import pandas
+def steps():
+    for step in range(3):
+        yield Step("epoch", step + 1, 3, step + 1, 3)
+async for step in live(steps(), Controls(), title="t", history=pandas.DataFrame):
+    last = step
+"""
+
+
+def test_a_notebook_without_a_front_end_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOCKETLAB_HEADLESS", raising=False)
+    made: Any = nbformat.v4  # it has no types
+    notebook = made.new_notebook(cells=[made.new_code_cell(CELL)])
+    NotebookClient(notebook, timeout=120).execute()
+    outputs = notebook.cells[0].outputs
+    text = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert [line[:12] for line in text.splitlines()] == [f"t: epoch {n}/3" for n in (1, 2, 3)]
+    assert last_shown(outputs) == 1
+
+
+def last_shown(outputs: Any) -> int:
+    """How many widgets a cell has displayed."""
+    kind = "application/vnd.jupyter.widget-view+json"
+    return sum(kind in output.get("data", {}) for output in outputs)
+
+
+def test_a_script_is_headless() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "SOCKETLAB_HEADLESS"}
+    wrapped = "import asyncio\nasync def main():\n" + textwrap.indent(CELL, "    ")
+    script = f"{wrapped}\nasyncio.run(main())\nimport sys\nprint('ipywidgets' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    *lines, widgets = done.stdout.splitlines()
+    assert [line[:12] for line in lines] == [f"t: epoch {n}/3" for n in (1, 2, 3)]
+    assert widgets == "False"

@@ -1,16 +1,19 @@
-"""The README's recipe for one's own camera, done as it says."""
+"""The README's recipe for one's own camera, done as it says; what pages show is there."""
 
 import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from socketlab.data.manifest import load_manifest
 from socketlab.data.opening import open_views
 from socketlab.data.store import prepare
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 
 
 def test_the_manifest_of_ones_own_camera_works(tmp_path: Path) -> None:
@@ -33,3 +36,13 @@ def test_the_manifest_of_ones_own_camera_works(tmp_path: Path) -> None:
     assert len(views.source.images) == len(views.target.images) == 16
     assert views.pairs is not None and len(views.pairs) == 6
     assert views.evaluation.classes == ("mug", "lamp")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_shows_or_links_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"\]\(([^)#\s]+)", text)
+    local = [target for target in targets if "://" not in target]
+    assert local or page != "README.md"
+    missing = [target for target in local if not ((ROOT / page).parent / target).exists()]
+    assert missing == []

@@ -31,6 +31,7 @@ from socketlab.figures.style import (
 from socketlab.gap.points import Picture, PointTable
 
 MOST_PAIRS: Final = 24
+_LONGEST_ANSWER: Final = 12
 _MARKS: Final = {"right": " ✓", "wrong": " ✗"}
 _COLOURS: Final = {"right": RIGHT, "wrong": WRONG}
 _LINE: Final = 0.175  # inches, of one line of text
@@ -103,6 +104,8 @@ def row_lines(row: pd.Series[Any], moment: str, name: str) -> list[tuple[str, st
         share = row[f"confidence {moment}"]
         confidence = "" if math.isnan(share) else f" {100 * share:.0f} %"
         said = str(row[f"prediction {moment}"]).replace("_", " ")
+        if len(said) > _LONGEST_ANSWER:  # rather than lose the share and the mark
+            said = f"{said[: _LONGEST_ANSWER - 1].rstrip()}…"
         text = f"{name}: {said}{confidence}{_MARKS.get(verdict, '')}"
         lines.append((text, _COLOURS.get(verdict, INK)))
     if row.get("pseudo-label", ""):
@@ -122,7 +125,7 @@ def count_line(cards: int, more: int, moment: str) -> str:
     if cards == 1 and not more:
         return "1 pair or image."
     rest = f"; {more:,} more are selected but not shown" if more else ""
-    return f"{cards:,} pairs or images, the farthest apart {moment} first{rest}."
+    return f"{cards:,} pairs or images by their distance {moment}, the farthest first{rest}."
 
 
 @styled

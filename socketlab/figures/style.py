@@ -224,9 +224,13 @@ def method_colour(method: str) -> str:
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour per class in the order given; beyond seventeen classes the colours repeat."""
+    """A colour per class, in the order given; beyond seventeen classes the colours repeat.
+
+    A class has its colour by its place in the alphabet, so that it is the same in every figure.
+    """
     palette = OKABE_ITO + _MORE_CLASSES
-    return {name: palette[index % len(palette)] for index, name in enumerate(classes)}
+    rank = {name: place for place, name in enumerate(sorted(set(classes)))}
+    return {name: palette[rank[name] % len(palette)] for name in classes}
 
 
 def lighten(colour: str, share: float) -> str:

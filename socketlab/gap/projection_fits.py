@@ -40,7 +40,7 @@ _LIBRARIES: Final[Mapping[Method, str]] = {
     "tsne": "openTSNE",
 }
 _WAITS: Final[Mapping[str, str]] = {
-    "umap": "Importing umap and compiling: 10 to 50 s the first time, by the machine.",
+    "umap": "Importing umap and compiling: 5 to 50 s the first time, by the machine.",
     "umap fast": "Importing umap and compiling it for all cores: up to 30 s the first time.",
     "pca": "Importing scikit-learn: a few seconds the first time.",
     "pacmap": "Importing pacmap: up to a minute the first time ever, when it compiles, then less.",

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from socketlab.runs.parameters import NOTEBOOKS, ParameterError, notebook_name, read_yaml, validate
 from socketlab.runs.places import at_home, home
 from socketlab.runs.shared_parameters import RunParameters
+
+LONGEST_WORD = 40  # of a value in a file's name
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,12 @@ def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, An
 
 
 def _part(notebook: str, own: Mapping[str, Any]) -> str:
-    """`05_transfer-socket-a.nir`: the notebook and the plain values that are its own."""
-    words = [str(v).replace("/", ".") for v in own.values() if isinstance(v, str | int | float)]
+    """`05_transfer-socket-a.nir`: the notebook and the plain values that are its own.
+
+    It names a file: what such a name cannot hold becomes a dot, and a long value keeps its end.
+    """
+    plain = [str(value) for value in own.values() if isinstance(value, str | int | float)]
+    words = [re.sub(r"[^\w.+-]+", ".", text).strip(".")[-LONGEST_WORD:] for text in plain]
     return "-".join([notebook, *words])
 
 

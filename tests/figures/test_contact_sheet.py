@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from socketlab.figures.contact_sheet import contact_cards, contact_sheet, count_line
+from socketlab.figures.contact_sheet import contact_cards, contact_sheet, count_line, row_lines
 from socketlab.figures.style import INK, RIGHT, WRONG
 from socketlab.gap.points import PointTable
 
@@ -81,8 +81,8 @@ def test_no_more_than_asked_for_are_shown_and_the_rest_is_counted() -> None:
     assert (len(cards), more) == (24, 6)
     assert cards[0].lines[1][0] == "a/29"
     said = count_line(24, 6, "after")
-    assert said == "24 pairs or images, the farthest apart after first; 6 more are selected but " \
-                   "not shown."  # fmt: skip
+    assert said.startswith("24 pairs or images by their distance after, the farthest first;")
+    assert said.endswith("6 more are selected but not shown.")
 
 
 def test_without_a_translator_there_is_no_place_for_it() -> None:
@@ -115,3 +115,11 @@ def test_nothing_selected_is_said(check_figure: Check) -> None:
     assert figure.texts[0].get_text() == "Nothing is selected."
     with pytest.raises(ValueError, match="no moment 'before'"):
         contact_sheet(_points(), [1], "before")
+
+
+def test_a_long_answer_keeps_its_share_and_its_mark() -> None:
+    row = pd.Series(
+        {"prediction now": "furniture_store_room", "confidence now": 0.64, "right now": "wrong"}
+    )
+    ((text, colour),) = row_lines(row, "now", "Depth")
+    assert text == "Depth: furniture s… 64 % ✗" and colour == WRONG

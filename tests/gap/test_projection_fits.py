@@ -214,7 +214,7 @@ def test_fast_umap_is_compiled_and_announced_apart(monkeypatch: pytest.MonkeyPat
     for fast in (False, True, False, True):
         project({"x": _rows()}, fast=fast, say=told.append)
     assert [text for text in told if "compiling" in text] == [
-        "Importing umap and compiling: 10 to 50 s the first time, by the machine.",
+        "Importing umap and compiling: 5 to 50 s the first time, by the machine.",
         "Importing umap and compiling it for all cores: up to 30 s the first time.",
     ]
 

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from socketlab.figures import joint_map
 from socketlab.gap.measures import MEASURES, MINIMAL
 from socketlab.gap.table import GapRow
 from socketlab.runs.experiment import Experiment
-from socketlab.runs.gap_views import gap_features, gap_frame, gap_rows, honest, map_features
+from socketlab.runs.gap_views import (
+    gap_features,
+    gap_frame,
+    gap_rows,
+    honest,
+    map_features,
+    map_panels,
+)
 from socketlab.training.inference import predict
 
 
@@ -52,6 +60,17 @@ def test_the_map_keeps_partners_together_at_every_moment(adapted: Experiment) ->
         np.testing.assert_array_equal(kept[0], kept[1])
         np.testing.assert_array_equal(kept[0], kept[2])
     assert "stratified" in projection.note
+
+
+def test_both_moments_are_drawn_on_one_map(adapted: Experiment) -> None:
+    found = gap_features(adapted, adapted.trip())
+    projection = map_features(adapted, found, method="pca", points=100)
+    before, after = map_panels(found, projection, "TR", by_class=True)
+    np.testing.assert_array_equal(before.coordinates["RGB"], after.coordinates["RGB"])
+    assert not np.allclose(before.coordinates["depth"], after.coordinates["depth"])
+    assert before.labels is not None and set(before.labels["RGB"]) <= set(found.names)
+    assert "PCA" in before.note and "trustworthiness" in before.note
+    assert joint_map([before, after], shared_limits=True).axes
 
 
 def test_a_measure_that_stopped_says_why_in_its_cell() -> None:

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from socketlab.figures import changed_examples, joint_map, pair_grid
+from socketlab.figures import changed_examples, pair_grid
 from socketlab.runs.experiment import Experiment
-from socketlab.runs.gap_views import gap_features, gap_frame, gap_rows, map_features, map_panels
 from socketlab.runs.parameters import validate
 from socketlab.runs.pictures import (
     changed_answers,
@@ -17,7 +16,6 @@ from socketlab.runs.pictures import (
     example_columns,
     pixels,
 )
-from socketlab.training.inference import predict
 
 
 @pytest.fixture(scope="module")
@@ -85,31 +83,3 @@ def test_all_answers_are_counted_and_some_that_changed_are_drawn(experiment: Exp
     assert len(drawn) == min(3, changed)
     heading = changed_examples(**found).texts[0].get_text()
     assert f"{changed} of 24" in heading
-
-
-def test_one_map_for_both_moments_and_gap_rows(experiment: Experiment) -> None:
-    trip = experiment.trip()
-    list(experiment.transfer(trip))
-    found = gap_features(experiment, trip)
-    assert found.after is not None
-    views = experiment.views()
-    assert views.pairs is not None
-    rgb = predict(experiment.source_model(), views.pairs.source, 28, experiment.precision).features
-    # RGB goes through the source model at both moments.
-    assert np.allclose(found.before["TI"].rgb, rgb) and np.allclose(found.after["TI"].rgb, rgb)
-    assert not np.allclose(found.before["TI"].other, found.after["TI"].other)
-    projection = map_features(experiment, found, method="pca", points=100)
-    before, after = map_panels(found, projection, "TR", by_class=True)
-    assert np.array_equal(before.coordinates["RGB"], after.coordinates["RGB"])
-    assert before.labels is not None and set(before.labels["RGB"]) <= set(views.evaluation.classes)
-    assert joint_map([before, after], shared_limits=True).axes
-    rows = gap_rows(found.before, 0.25)
-    assert [row.metric for row in rows["TI"]] == [row.metric for row in rows["TR"][:-1]]
-    assert rows["TR"][-1].metric == "accuracy" and rows["TR"][-1].value == 0.25
-    frame = gap_frame(rows, None)
-    assert "TR pairs, before" in frame.columns and "accuracy" in frame.index
-
-
-def test_before_a_transfer_there_is_no_after(experiment: Experiment) -> None:
-    found = gap_features(experiment, experiment.trip("shot"))
-    assert found.after is None and set(found.before) == {"TI", "TR"}

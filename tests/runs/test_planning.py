@@ -198,3 +198,12 @@ def test_the_fingerprint_follows_parameters_and_notebook(project: Path) -> None:
     assert plan(["05"], {}, {"size": 32})[0].fingerprint != first
     write_notebook(project, 'seed = 7\nmethod = "shot"\nbackbone = "resnet18"  # changed')
     assert plan(["05"], {}, {})[0].fingerprint != first
+
+
+def test_a_path_in_a_step_gives_a_name_that_a_file_can_have() -> None:
+    pairs = "/" + "a_long_folder/" * 30 + "my pairs: 2"
+    step = {"notebook": "07", "pairs": pairs, "first": "{id}_a.png", "second": "{id}_b.png"}
+    (found,) = plan([], {"steps": [step]}, {})
+    assert found.part.startswith("07_two_encoders-") and "my.pairs.2" in found.part
+    assert len(found.part) < 150 and not set(found.part) & set("/:{} ")
+    assert found.parameters.model_dump()["pairs"] == pairs

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from socketlab.data.views import ImagePairs, Images
 from socketlab.gap.audit import LabelHistory, audit_frame
 from socketlab.gap.points import Picture, PointTable, Rows
+from socketlab.gap.projection import Method
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.film import MissingFilm
 from socketlab.runs.gap_views import gap_features, map_features
@@ -47,7 +48,11 @@ class AuditView:
 
 
 def audit_points(
-    experiment: Experiment, trip: Trip, view: AuditView, points: int = 3000
+    experiment: Experiment,
+    trip: Trip,
+    view: AuditView,
+    points: int = 3000,
+    method: Method = "umap",
 ) -> PointTable | None:
     """The adapted-on images and their partners on a joint map of their own, for an explorer.
 
@@ -58,7 +63,7 @@ def audit_points(
         print(f"The images of {trip.target} have no partners, so there is no map of them.")
         return None
     found = gap_features(experiment, trip, sets=("adapted",))
-    projection = map_features(experiment, found, method="umap", points=points)
+    projection = map_features(experiment, found, method=method, points=points)
     return point_table(experiment, trip, found, projection, view.last_labels)
 
 

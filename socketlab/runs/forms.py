@@ -27,14 +27,6 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Maps and layers": ("points", "projection", "fast", "most_pairs", "layers", "layer_images"),
     "Machine and folders": ("device", "dtype", "root", "data_dir", "runs_dir"),
 }  # fmt: skip
-HELPS: Final[Mapping[str, str]] = {
-    "seed": "what all random numbers begin with; another one is another repetition",
-    "seeds": "a repetition for each",
-    "device": "auto takes a GPU where there is one",
-    "dtype": "numbers of the training; auto takes bfloat16 where the device is made for it",
-    "backbone": "network of the encoder; also every name of timm",
-    "methods": "what is compared",
-}
 
 
 def show_form(notebook: str, namespace: MutableMapping[str, Any]) -> None:
@@ -67,7 +59,6 @@ def parameter_form(notebook: str, namespace: MutableMapping[str, Any]) -> Form:
         check=partial(validate, name),
         groups=GROUPS,
         known=partial(known_names, NOTEBOOKS[name].model_fields),
-        helps=HELPS,
     )
 
 

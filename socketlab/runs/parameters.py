@@ -131,10 +131,12 @@ class Compare(WithMethods):
     """06: every method asked for, on the same data, seeds and backbone."""
 
     notebook = "06_compare"
-    methods: list[str] = Field(["source_only", "socket"], min_length=1)
+    methods: list[str] = Field(
+        ["source_only", "socket"], min_length=1, description="what is compared"
+    )
     targets: list[DomainName] = Field([], description="default: only `target`")
     protocols: list[str] = Field([], description="default: only `protocol`")
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[int] = Field([0], min_length=1, description="a repetition for each")
 
     def used_methods(self) -> list[str]:
         """All that are compared."""

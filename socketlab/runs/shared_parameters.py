@@ -23,9 +23,15 @@ class RunParameters(BaseModel):
     data: str = Field("scenes", description="name of a manifest, or the path of one")
     root: str | None = Field(None, description="folder of the raw images, if not where looked for")
     scenes_seed: int | None = Field(None, ge=0, description="another rendering of `scenes`")
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = Field(
+        0, ge=0, description="what all random numbers begin with; another is another repetition"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto takes a GPU where there is one"
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto takes bfloat16 where the device is made for it"
+    )
     data_dir: str = Field("data", description="where prepared images are kept")
     runs_dir: str = Field("runs", description="where runs are kept")
 
@@ -50,7 +56,9 @@ class Parameters(RunParameters):
     sources: list[DomainName] = Field([], description="several of them; default: only `source`")
     target: DomainName = Field("a/depth", description="domain to move to")
     encoding: Literal["replicate", "inverse"] = Field("replicate", description="depth to grey")
-    backbone: str = "resnet_small"
+    backbone: str = Field(
+        "resnet_small", description="network of the encoder; also every name of timm"
+    )
     weights: str = Field("none", description="none, imagenet, or a safetensors file")
     source_options: dict[str, Any] = Field({}, description="of the source model's training")
     options_by_source: dict[DomainName, dict[str, Any]] = Field(

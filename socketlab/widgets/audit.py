@@ -20,9 +20,9 @@ from socketlab.widgets.audit_controls import (
     laid_out,
     limits,
     page_buttons,
-    table_html,
 )
 from socketlab.widgets.live import headless
+from socketlab.widgets.tables import table_html
 
 PAGE: Final = 12
 MOST_LISTED: Final = 50
@@ -216,5 +216,5 @@ class Audit:
         self._next.disabled = (self._page + 1) * PAGE >= len(self.matches)
         self._all.disabled = self._rows is None
         self._said.value = f'<p role="status">{html.escape(self.message())}</p>'
-        self._listed.value = table_html(self.table())
+        self._listed.value = table_html(self.table(), "Images that match")
         self._image.value = to_png(self.figure())

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-import pandas as pd
-
 from socketlab.gap.audit import LabelHistory
 
 # In a selection of ipywidgets None means that nothing is chosen, so it cannot stand for "any".
@@ -89,14 +87,3 @@ def limits(values: Sequence[float], extra: Any) -> list[tuple[str, Any]]:
     """What a slider offers: limits from low to high, and none at all at the right end."""
     found = sorted({*values, *([] if extra == ANY else [extra])})
     return [*((f"{limit:g}", limit) for limit in found), ("any", ANY)]
-
-
-def table_html(table: pd.DataFrame) -> str:
-    """The table as a page, in a field that the keyboard can reach and scroll."""
-    rows = table.to_html(float_format="{:.3f}".format, na_rep="", border=0, justify="left")
-    return (
-        # Jupyter's own sheet sets the cells of a bare table far apart.
-        "<style>.label-audit :is(th, td) {padding: 0 10px 0 0; line-height: 1.4}</style>"
-        '<div class="label-audit" tabindex="0" role="region" aria-label="Images that match" '
-        f'style="max-height: 18em; overflow: auto">{rows}</div>'
-    )

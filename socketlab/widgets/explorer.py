@@ -15,7 +15,8 @@ from socketlab.figures.explorer_map import explorer_map
 from socketlab.gap.points import PointTable, Rows
 from socketlab.widgets.linked_maps import LinkedMaps
 from socketlab.widgets.live import headless
-from socketlab.widgets.thumbnails import MOST_TABLE_ROWS, legend_html, sheet_html, table_html
+from socketlab.widgets.tables import table_html
+from socketlab.widgets.thumbnails import MOST_TABLE_ROWS, legend_html, sheet_html
 
 ALL = "all"
 
@@ -230,6 +231,13 @@ class Explorer:
             return
         table = self.points.table(pairs[:MOST_TABLE_ROWS, 0], self._moment)
         cards, more = contact_cards(self.points, self._selection, self._moment)
-        self._below.value = sheet_html(cards, more, self._moment) + table_html(
-            table, max(0, len(pairs) - MOST_TABLE_ROWS)
+        left_out = len(pairs) - MOST_TABLE_ROWS
+        listed = table_html(
+            table,
+            "Pairs that are selected",
+            index=False,
+            number="{:.3g}",
+            height="240px",
+            below=f"{left_out:,} more are selected but not shown." if left_out > 0 else "",
         )
+        self._below.value = sheet_html(cards, more, self._moment) + listed

@@ -34,7 +34,6 @@ class Form:
         groups: titles, and the names of the fields in each; the first group is always open, the
             others are folded. Fields in none come last.
         known: gives the known values by name of a field, for the values set so far.
-        helps: what a field means, where the model does not say it.
     """
 
     def __init__(
@@ -45,9 +44,8 @@ class Form:
         check: Callable[[Mapping[str, Any]], BaseModel],
         groups: Mapping[str, Sequence[str]],
         known: Callable[[Mapping[str, Any]], Mapping[str, Known]],
-        helps: Mapping[str, str],
     ) -> None:
-        self._model, self._groups, self._known, self._helps = model, groups, known, helps
+        self._model, self._groups, self._known = model, groups, known
         self.values = FormValues(model, namespace, check)
         self._controls: dict[str, Any] = {}
         self._hints: dict[str, Any] = {}
@@ -77,7 +75,6 @@ class Form:
             found[name] = question(
                 name,
                 field,
-                help=self._helps.get(name, ""),
                 choices=offers.values,
                 open=offers.open,
             )

@@ -76,19 +76,18 @@ class Question:
 
 
 def question(
-    name: str, field: FieldInfo, *, help: str = "", choices: Sequence[Any] = (), open: bool = False
+    name: str, field: FieldInfo, *, choices: Sequence[Any] = (), open: bool = False
 ) -> Question:
     """How a person is asked for a field of a pydantic model.
 
     Args:
         name: of the field.
         field: as `model.model_fields` has it.
-        help: where the field has no description.
         choices: known values of a text, or of a list's entries.
         open: whether other values than those are allowed, too.
     """
     kind, offered, optional = _kind(field.annotation)
-    asked = Question(name, kind, field.description or help, offered, optional=optional)
+    asked = Question(name, kind, field.description or "", offered, optional=optional)
     for bound in field.metadata:
         asked = replace(asked, low=getattr(bound, "ge", asked.low))
         asked = replace(asked, high=getattr(bound, "le", asked.high))

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from socketlab.figures.contact_sheet import Card, count_line
@@ -88,20 +87,6 @@ def sheet_html(cards: Sequence[Card], more: int, moment: str) -> str:
         f"<b>{html.escape(count_line(len(cards), more, moment))}</b>"
         f'<div style="display:flex;flex-wrap:wrap;gap:16px;margin-top:6px">{"".join(found)}</div>'
         "</div>"
-    )
-
-
-def table_html(table: pd.DataFrame, more: int = 0) -> str:
-    """A table in a box that scrolls, and how many `more` rows are left out."""
-    if table.empty:
-        return ""
-    text = table.to_html(
-        index=False, border=0, float_format="{:.3g}".format, na_rep="", justify="left"
-    )
-    rest = f"<p>{more:,} more are selected but not shown.</p>" if more else ""
-    return (
-        f'<div style="max-height:240px;overflow:auto;background:white;color:{INK};font-size:12px;'
-        f'line-height:1.5">{text}{rest}</div>'
     )
 
 

@@ -6,6 +6,7 @@ from socketlab.figures.style import to_png
 from socketlab.figures.toys import toy_maps
 from socketlab.gap.toys import made_up_pairs, toy_frame
 from socketlab.widgets.live import headless
+from socketlab.widgets.tables import table_html
 
 CASES: Final[dict[str, dict[str, float]]] = {
     "pairs + small noise": {"noise": 0.3, "offset": 0.0, "turn": 0.0, "strangers": 0.0},
@@ -21,10 +22,6 @@ _SLIDERS: Final = {
     "turn": ("Rotation", 0.0, 180.0, "Degrees by which the second cloud is turned"),
     "strangers": ("Strangers", 0.0, 1.0, "Share of images whose partner is somebody else"),
 }
-
-
-# Jupyter's own sheet sets the cells of a bare table far apart.
-_STYLE: Final = "<style>.toy-gap :is(th, td) {padding: 0 10px; line-height: 1.5}</style>"
 
 
 class ToyGap:
@@ -89,5 +86,4 @@ class ToyGap:
         clouds = {"These pairs": pairs}
         self._map.value = to_png(toy_maps(clouds, side=3.6))
         table = toy_frame(clouds).rename(columns={"These pairs": "value"})
-        rows = table.to_html(float_format="{:.2f}".format, border=0, index_names=False)
-        self._numbers.value = f"{_STYLE}<div class='toy-gap'>{rows}</div>"
+        self._numbers.value = table_html(table, "The measures", number="{:.2f}", height="none")

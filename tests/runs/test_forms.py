@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from socketlab.runs.forms import FIRST, GROUPS, HELPS, known_names, parameter_form, show_form
+from socketlab.runs.forms import FIRST, GROUPS, known_names, parameter_form, show_form
 from socketlab.runs.parameters import NOTEBOOKS, ParameterError, from_notebook
 from socketlab.runs.planning import cell_defaults
 from socketlab.widgets.form import Known
@@ -25,16 +25,9 @@ def control(widget: Any, name: str) -> Any:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_parameter_of_a_notebook_is_explained_and_in_a_group(name: str) -> None:
     fields = NOTEBOOKS[name].model_fields
-    assert [n for n, field in fields.items() if not (field.description or HELPS.get(n))] == []
+    assert [n for n, field in fields.items() if not field.description] == []
     assert set(fields) <= {name for names in GROUPS.values() for name in names}
     assert 3 <= len(set(fields) & set(GROUPS[FIRST])) <= 8
-
-
-def test_no_help_stands_in_the_way_of_the_models_own() -> None:
-    for model in NOTEBOOKS.values():
-        assert {
-            n for n in HELPS if n in model.model_fields and model.model_fields[n].description
-        } == set()
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

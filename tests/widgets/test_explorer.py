@@ -17,7 +17,7 @@ from PIL import Image
 from socketlab.gap.points import PointTable
 from socketlab.widgets.explorer import Explorer
 from socketlab.widgets.linked_maps import MOST_LINES
-from socketlab.widgets.thumbnails import SIDE, preview, table_html, thumbnail
+from socketlab.widgets.thumbnails import SIDE, preview, thumbnail
 
 HALF = 400
 
@@ -275,4 +275,3 @@ def test_bad_input_is_refused(points: PointTable) -> None:
     with pytest.raises(ValueError, match="Found row 800"):
         explorer.selection = [800]
     assert explorer.selection.tolist() == []
-    assert table_html(pd.DataFrame()) == ""

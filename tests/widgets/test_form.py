@@ -20,7 +20,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     data: str = Field("here", description="where <from>")
-    place: str = "x"
+    place: str = Field("x", description="which of them")
     count: int = Field(6, ge=1, le=12, description="how many")
     least: int = Field(0, ge=0)
     share: float = Field(0.5, ge=0, le=1)
@@ -54,7 +54,7 @@ def known(values: Mapping[str, Any]) -> dict[str, Known]:
 
 
 def made(space: Space, **about: Any) -> Form:
-    given: Space = {"check": check, "known": known, "helps": {"place": "which of them"}}
+    given: Space = {"check": check, "known": known}
     groups = {"First": ["data", "place"], "Numbers": ["count", "least", "share", "crop"]}
     return Form(Settings, space, groups=groups, **(given | about))
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -140,6 +140,10 @@ async def live(
             yield step
             await asyncio.sleep(0)
     finally:
+        # An interrupted cell keeps its traceback, and with it the training, alive: it is ended here,
+        # so that the run says that it was interrupted.
+        if isinstance(steps, Generator):
+            steps.close()
         if board is not None:
             board.finish()
         if board is None or not board.seen:

@@ -292,6 +292,37 @@ def test_a_training_that_fails_leaves_a_board_that_is_finished(shown: Shown) -> 
     assert shown.found(ipywidgets.Button, "Stop and keep").disabled
 
 
+def test_an_interrupted_cell_ends_the_training_though_its_traceback_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Jupyter keeps the traceback, and a generator in it is not collected."""
+    monkeypatch.setenv("SOCKETLAB_HEADLESS", "1")
+    ended: list[str] = []
+
+    def steps() -> Iterator[Step]:
+        try:
+            yield from training()
+        finally:
+            ended.append("interrupted")
+
+    async def cell() -> None:
+        async for step in live(steps(), Controls(), title="x", history=history):
+            if step.kind == "step":
+                running = asyncio.current_task()
+                assert running is not None
+                running.cancel()  # what an interrupted kernel does to its cell
+
+    async def kernel() -> list[str]:
+        try:
+            await asyncio.create_task(cell())
+        except asyncio.CancelledError as kept:
+            assert kept.__traceback__ is not None
+            return list(ended)
+        return []
+
+    assert asyncio.run(kernel()) == ["interrupted"]
+
+
 def test_headless_a_change_is_written_where_it_took_effect(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -194,7 +194,8 @@ def _score_panel(axes: Axes, scores: Series) -> None:
             drawn = (values - values.min()) / span if span > 0.0 else np.full_like(values, level)
         label = f"{name.replace('_', ' ')} {_number(values[-1])}"
         if len(values) > 1:
-            label = f"{name.replace('_', ' ')} {_number(values[0])} → {_number(values[-1])}"
+            first, last = (_number(value, 2) for value in (values[0], values[-1]))
+            label = f"{name.replace('_', ' ')} {first} → {last}"
         _line(axes, number, epochs, drawn, label)
     if several:
         axes.set_ylim(-0.06, 1.06)
@@ -220,5 +221,5 @@ def _finish(axes: Axes, last_epoch: float, plot_height: float) -> None:
     )
 
 
-def _number(value: float) -> str:
-    return signed(f"{value:.3g}")
+def _number(value: float, digits: int = 3) -> str:
+    return signed(f"{value:.{digits}g}")

@@ -140,7 +140,7 @@ async def live(
             yield step
             await asyncio.sleep(0)
     finally:
-        # An interrupted cell keeps its traceback, and with it the training, alive: it is ended here,
+        # An interrupted cell keeps its traceback, and so the training, alive: it is ended here,
         # so that the run says that it was interrupted.
         if isinstance(steps, Generator):
             steps.close()

@@ -95,3 +95,14 @@ def test_learning_curves_refuses() -> None:
         learning_curves(pd.DataFrame({"epoch": [1], "name": ["accuracy"], "value": [63.0]}))
     with pytest.raises(ValueError, match="source_only reaches 41"):
         learning_curves(_history(1), {"source_only": 41.0})
+
+
+def test_the_longest_score_fits_a_narrow_panel(check_figure: Check) -> None:
+    """On the live board, which is narrower than a report."""
+    names = ["accuracy", "loss/total", "score/information_maximisation"]
+    history = pd.DataFrame(
+        [(epoch, name, value) for epoch, value in ((0, -0.3541), (1, -1.1367)) for name in names],
+        columns=["epoch", "name", "value"],
+    )
+    history.loc[history["name"] == "accuracy", "value"] = 0.5
+    check_figure(learning_curves(history, panel_width=3.1))

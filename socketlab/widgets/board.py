@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import display
 
 from socketlab.figures.learning import learning_curves
-from socketlab.figures.style import to_png
+from socketlab.figures.style import sheet, to_png
 from socketlab.training.controls import LEARNING_RATE_FACTOR, WEIGHT, Change, Controls
 from socketlab.training.steps import Step
 from socketlab.widgets.board_budget import Budget
@@ -231,7 +231,8 @@ def _picture(height: int) -> ipywidgets.Image:
     layout = ipywidgets.Layout(
         width="100%", height=f"{height}px", object_fit="contain", object_position="left top"
     )
-    return ipywidgets.Image(format="png", layout=layout)
+    blank = to_png(sheet(0.1, 0.1))  # a browser draws a picture of nothing as a broken one
+    return ipywidgets.Image(value=blank, format="png", layout=layout)
 
 
 def _fixed(height: str, flex: str) -> Any:

@@ -93,7 +93,7 @@ class Form:
             description="Use the cell's values",
             icon="undo",
             tooltip="Forget what was set in this form",
-            layout=w.Layout(width="auto", flex="0 0 auto"),
+            layout=w.Layout(width="14em", flex="0 0 auto"),
         )
         self._reset.on_click(lambda _: self._forget())
         listed = {name for names in self._groups.values() for name in names}

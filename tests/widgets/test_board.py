@@ -123,6 +123,11 @@ def test_it_says_how_good_the_model_is_and_what_to_compare_with(shown: Shown) ->
     assert "a&lt;b" in shown.text and "a<b" not in shown.text
 
 
+def test_before_anything_is_drawn_no_picture_is_broken(shown: Shown) -> None:
+    pictures = shown.all(ipywidgets.Image)
+    assert pictures and all(len(image.value) > 0 for image in pictures)
+
+
 def test_the_numbers_stay_between_two_epochs(shown: Shown) -> None:
     shown.board.update(epoch(1, 0, 0, 0, 1, 2, 2), "line")
     shown.board.update(Step("step", 1, 10, 11, 100), "another line")

@@ -21,7 +21,7 @@ from socketlab.widgets.audit_controls import (
     limits,
     page_buttons,
 )
-from socketlab.widgets.live import headless
+from socketlab.widgets.displayed import Displayed
 from socketlab.widgets.tables import table_html
 
 PAGE: Final = 12
@@ -40,7 +40,7 @@ class Filters:
     sort_by: str | None = None
 
 
-class Audit:
+class Audit(Displayed):
     """Finds images by how their pseudo-labels came about, and shows them twelve at a time.
 
     Everything can be set from code as well as by hand; headless there is only the code, and
@@ -174,16 +174,13 @@ class Audit:
         rows = self.matches[self._page * PAGE : (self._page + 1) * PAGE]
         return label_history(self._history, rows, self._pictures, self._partners, frame=self._frame)
 
-    def show(self) -> None:
-        """Display the controls, the table and the pictures; headless nothing."""
-        if headless():
-            return
-        from IPython.display import display
-
+    @property
+    def widget(self) -> Any:
+        """Controls, table and pictures as an ipywidgets box, made when it is first asked for."""
         if not self._controls:
             self._build()
         self._refresh()
-        display(self._box)  # type: ignore[no-untyped-call]
+        return self._box
 
     def _build(self) -> None:
         orders = [by for by, (column, _) in SORTS.items() if column in self._frame]

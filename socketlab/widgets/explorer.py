@@ -13,15 +13,15 @@ from socketlab.figures.contact_sheet import contact_cards, contact_sheet
 from socketlab.figures.explorer_colours import colouring, colourings
 from socketlab.figures.explorer_map import explorer_map
 from socketlab.gap.points import PointTable, Rows
+from socketlab.widgets.displayed import Displayed
 from socketlab.widgets.linked_maps import LinkedMaps
-from socketlab.widgets.live import headless
 from socketlab.widgets.tables import table_html
 from socketlab.widgets.thumbnails import MOST_TABLE_ROWS, legend_html, sheet_html
 
 ALL = "all"
 
 
-class Explorer:
+class Explorer(Displayed):
     """A map per moment, linked, with what is behind its points.
 
     Hovering shows an image beside its partner. A lasso, the button or `selection` chooses points;
@@ -81,14 +81,6 @@ class Explorer:
         """The contact sheet as a still picture, of `selection` or of what is selected now."""
         rows = self._selection if selection is None else selection
         return contact_sheet(self.points, rows, self._moment)
-
-    def show(self) -> None:
-        """Display the explorer below the cell; headless it does nothing."""
-        if headless():
-            return
-        from IPython.display import display
-
-        display(self.widget)  # type: ignore[no-untyped-call]
 
     @property
     def widget(self) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from socketlab.figures.style import to_png
-from socketlab.widgets.live import headless
+from socketlab.widgets.displayed import Displayed
 
 
-class FilmPlayer:
+class FilmPlayer(Displayed):
     """Plays through the epochs of a film; arrow keys on the slider walk through them.
 
     Headless it shows nothing: the notebook keeps the same pictures.
@@ -36,14 +36,7 @@ class FilmPlayer:
             self._pictures[epoch] = to_png(self._frame(epoch))
         return self._pictures[epoch]
 
-    def show(self) -> None:
-        """Display the player below the cell; headless it does nothing."""
-        if headless():
-            return
-        from IPython.display import display
-
-        display(self.widget())  # type: ignore[no-untyped-call]
-
+    @property
     def widget(self) -> Any:
         """The controls above the picture of the first epoch."""
         import ipywidgets

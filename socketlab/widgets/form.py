@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from socketlab.figures.style import MUTED, RIGHT, WRONG
+from socketlab.widgets.displayed import Displayed
 from socketlab.widgets.form_fields import Question, control, hint, offered, question
 from socketlab.widgets.form_values import FormValues
-from socketlab.widgets.live import headless
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Known:
     open: bool = False
 
 
-class Form:
+class Form(Displayed):
     """Controls for the fields of a model; what is valid is in force at once, in the namespace.
 
     What is not valid stays in its control, with the reason, and what was in force stays so. "Run
@@ -51,14 +51,6 @@ class Form:
         self._hints: dict[str, Any] = {}
         self._quiet = False
         self._widget: Any = None
-
-    def show(self) -> None:
-        """Display the form below the cell; headless it does nothing."""
-        if headless():
-            return
-        from IPython.display import display
-
-        display(self.widget)  # type: ignore[no-untyped-call]
 
     @property
     def widget(self) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from socketlab.figures.style import to_png
 from socketlab.figures.toys import toy_maps
 from socketlab.gap.toys import made_up_pairs, toy_frame
-from socketlab.widgets.live import headless
+from socketlab.widgets.displayed import Displayed
 from socketlab.widgets.tables import table_html
 
 CASES: Final[dict[str, dict[str, float]]] = {
@@ -24,7 +24,7 @@ _SLIDERS: Final = {
 }
 
 
-class ToyGap:
+class ToyGap(Displayed):
     """Four sliders, a map and every measure of the pairs that they make.
 
     Headless it shows nothing: the notebook shows `CASES` as a still picture and a table.
@@ -37,14 +37,7 @@ class ToyGap:
     def __init__(self, n: int = 200, d: int = 16) -> None:
         self._n, self._d = n, d
 
-    def show(self) -> None:
-        """Display the toy below the cell; headless it does nothing."""
-        if headless():
-            return
-        from IPython.display import display
-
-        display(self.widget())  # type: ignore[no-untyped-call]
-
+    @property
     def widget(self) -> Any:
         """The toy as a box of controls, a picture and a table."""
         import ipywidgets as w

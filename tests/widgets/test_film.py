@@ -43,7 +43,7 @@ def test_headless_it_shows_nothing(drawn: list[int], monkeypatch: pytest.MonkeyP
 
 
 def test_the_slider_turns_to_an_epoch_and_draws_it_once(drawn: list[int]) -> None:
-    play, slider, moment, image = parts(player(drawn, 0, 2, 5).widget())
+    play, slider, moment, image = parts(player(drawn, 0, 2, 5).widget)
     assert (play.max, slider.max) == (2, 2)
     assert image.value == b"0" and moment.value == "before training"
     slider.value = 2
@@ -55,7 +55,7 @@ def test_the_slider_turns_to_an_epoch_and_draws_it_once(drawn: list[int]) -> Non
 
 
 def test_every_control_says_what_it_is(drawn: list[int]) -> None:
-    play, slider, _, _ = parts(player(drawn, 0, 1).widget())
+    play, slider, _, _ = parts(player(drawn, 0, 1).widget)
     assert play.tooltip and slider.description
 
 

@@ -7,7 +7,7 @@ import ipywidgets
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from socketlab.widgets import form as form_module
+from socketlab.widgets import displayed
 from socketlab.widgets.form import Form, Known
 from socketlab.widgets.form_fields import question
 from socketlab.widgets.form_values import MISSING
@@ -295,7 +295,7 @@ def test_a_value_set_back_by_hand_is_no_change() -> None:
 @pytest.mark.parametrize("watched", [True, False])
 def test_headless_it_shows_nothing(watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(form_module, "headless", lambda: not watched)
+    monkeypatch.setattr(displayed, "headless", lambda: not watched)
     monkeypatch.setattr("IPython.display.display", shown.append)
     form = made({})
     form.show()

@@ -14,7 +14,7 @@ from socketlab.widgets.toys import CASES, ToyGap
 @pytest.fixture
 def box(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("SOCKETLAB_HEADLESS", raising=False)
-    return ToyGap(n=60, d=8).widget()
+    return ToyGap(n=60, d=8).widget
 
 
 def parts(box: Any) -> tuple[Any, dict[str, Any], Any, Any]:

@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 install: $(VENV)/.installed ## the package and what its tests need, in .venv
 
-demo: install ## the whole way on built-in data: about 6 minutes on 2 quiet cores
+demo: install ## the whole way on built-in data: about 7 minutes on 2 quiet cores
 	$(BIN)/socketlab run --params notebooks/params/demo.yaml
 
 demo-page: install ## for a lecture hall, on loopback: the gap, and a short transfer to start

@@ -210,6 +210,10 @@ def text(rows: list[dict[str, Any]], soak: list[dict[str, Any]], load: float) ->
         lines.append(f"| {name} | {shown[0]} | {shown[1]} | {middle[watched, 'epoch']:.2f} |")
     cost = {key: middle[True, key] / middle[False, key] - 1 for key in ("wall", "cpu")}
     table = "\n".join(lines)
+    spent = {
+        watched: [r["cpu"] for r in rows if r["board"] is watched] for watched in (True, False)
+    }
+    pairs = ", ".join(f"{a / b - 1:+.1%}" for a, b in zip(spent[True], spent[False], strict=True))
     memory = "No soak was run."
     if soak:
         last, added = soak[-1], soak[-1]["rss"] - soak[0]["rss"]
@@ -224,9 +228,10 @@ def text(rows: list[dict[str, Any]], soak: list[dict[str, Any]], load: float) ->
 
 {table}
 
-The board cost **{cost["cpu"]:.1%}** of the CPU time of the training, and {cost["wall"]:.1%} of its
-wall time. Medians of {len(rows) // 2} trainings of each kind, by turns in one kernel, after one
-that loaded what is loaded once. What is drawn before and after the training is counted, too.
+With the board the training took **{cost["cpu"]:+.1%}** of CPU time and {cost["wall"]:+.1%} of wall
+time (by pairs of trainings, CPU: {pairs}; how far they lie apart is the noise). Medians of
+{len(rows) // 2} trainings of each kind, by turns in one kernel, after one that loaded what is
+loaded once. What is drawn before and after the training is counted, too.
 
 ## Memory
 

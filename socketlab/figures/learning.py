@@ -66,7 +66,7 @@ def learning_curves(
     plot_height = 2.3
     foot = 0.58 + 0.2 * entries
     gap = 0.85
-    figure = sheet(len(panels) * (panel_width + gap) + 0.1, head + 0.32 + plot_height + foot)
+    figure = sheet(len(panels) * (panel_width + gap) + 0.35, head + 0.32 + plot_height + foot)
     if title:
         write(figure, title, 0.2, 0.14, size=12.5, bold=True)
     last_epoch = max(float(epochs[-1]) for epochs, _ in series.values())

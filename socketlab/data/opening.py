@@ -84,6 +84,22 @@ def stored_images(store: Store, domain: str, rows: pd.DataFrame) -> Images:
     return Images(raw, pixel_format(store.manifest.domain(domain)), tuple(rows["id"]))
 
 
+def by_pair(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The samples of both domains whose pair both have, by pair id and sorted by it."""
+    halves = [half[half["pair_id"] != ""].set_index("pair_id") for half in (first, second)]
+    shared = sorted(set(halves[0].index) & set(halves[1].index))
+    return halves[0].loc[shared], halves[1].loc[shared]
+
+
+def stored_pairs(
+    store: Store, domains: tuple[str, str], first: pd.DataFrame, second: pd.DataFrame
+) -> ImagePairs:
+    """The images of two domains whose samples, as `by_pair` gives them, are partners."""
+    halves = zip(domains, (first, second), strict=True)
+    images = [stored_images(store, domain, half) for domain, half in halves]
+    return ImagePairs(images[0], images[1], tuple(first.index))
+
+
 def _partner_domains(store: Store, source: str, target: str, sensor: str) -> tuple[str, str] | None:
     """`sensor`'s domains of the modalities of source and target, where it has both."""
     domains = store.manifest.domains
@@ -101,16 +117,8 @@ def _pairs(
 ) -> ImagePairs | None:
     if domains is None:
         return None
-    halves = [_select(store, domain, classes, splits) for domain in domains]
-    halves = [half[half["pair_id"] != ""].set_index("pair_id") for half in halves]
-    shared = sorted(set(halves[0].index) & set(halves[1].index))
-    if not shared:
-        return None
-    first, second = (
-        stored_images(store, domain, half.loc[shared])
-        for domain, half in zip(domains, halves, strict=True)
-    )
-    return ImagePairs(first, second, tuple(shared))
+    first, second = by_pair(*(_select(store, domain, classes, splits) for domain in domains))
+    return stored_pairs(store, domains, first, second) if len(first) else None
 
 
 def _task_irrelevant_pairs(

@@ -6,8 +6,9 @@ of images hold no class either. Labels of the target are in `Evaluation`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, Self, cast
 
 import torch
 from torch import Tensor
@@ -66,6 +67,19 @@ class Labelled:
     labels: Tensor
     classes: tuple[str, ...]
     domain: str
+
+    def rows(self, index: Tensor) -> Self:
+        """The images at `index` [n] with their labels, in that order."""
+        return replace(self, images=self.images.rows(index), labels=self.labels[index])
+
+    def by_id(self) -> dict[str, int]:
+        """The class index of every image, by its id."""
+        return dict(zip(self.images.ids, self.labels.tolist(), strict=True))
+
+    def names_of(self, ids: Iterable[str]) -> list[str]:
+        """The class names of the images with these ids."""
+        known = self.by_id()
+        return [self.classes[known[name]] for name in ids]
 
 
 class SourceImages(Labelled):

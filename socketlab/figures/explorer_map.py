@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from socketlab.figures.explorer_colours import UNKNOWN, Colouring, colouring
-from socketlab.figures.labels import text_width
+from socketlab.figures.labels import in_rows, text_width
 from socketlab.figures.style import (
     INK,
     MODALITY_MARKERS,
@@ -152,16 +152,7 @@ def _entries(
         ]
     elif colours.has_unknown:
         found.append(("s", UNKNOWN, colours.names[-1]))
-    rows: list[list[tuple[str, str, str]]] = []
-    used = width
-    for entry in found:
-        needed = 0.42 + text_width(entry[2], 10.0)
-        if used + needed > width:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(entry)
-        used += needed
-    return rows
+    return in_rows(found, lambda entry: 0.42 + text_width(entry[2], 10.0), width)
 
 
 def _legend(

@@ -1,8 +1,8 @@
 """Words and numbers in the room that they have: cut short, and placed so that no two overlap."""
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from matplotlib.textpath import text_to_path
 
 FloatArray = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
+Entry = TypeVar("Entry")
 
 _DISTANCES: Final = (0.13, 0.28, 0.46, 0.64, 0.82, 1.0, 1.4, 1.8, 2.3)  # inches to the label
 _DIRECTIONS: Final = 16
@@ -20,6 +21,21 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """The width in inches of one line of `text` in letters of `size` points."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72.0
+
+
+def in_rows(
+    entries: Iterable[Entry], needed: Callable[[Entry], float], width: float
+) -> list[list[Entry]]:
+    """Entries of a legend in rows that fit `width` inches, where each needs so many."""
+    rows: list[list[Entry]] = []
+    used = width
+    for entry in entries:
+        if used + needed(entry) > width:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(entry)
+        used += needed(entry)
+    return rows
 
 
 def elide(text: str, width: float, size: float, *, bold: bool = False) -> str:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from socketlab.figures.labels import in_rows
 from socketlab.figures.map_panel import MapPanel, group_colours
 from socketlab.figures.style import MODALITY_MARKERS, MODALITY_NAMES, MUTED
 
@@ -19,7 +20,7 @@ def legend_rows(
 ) -> list[list[Artist]]:
     """Markers first, then classes, in rows that fit `width` inches."""
     markers, swatches = _entries(panels, classes)
-    return _rows(markers, width) + _rows(swatches, width)
+    return in_rows(markers, _wide, width) + in_rows(swatches, _wide, width)
 
 
 def draw_legend(figure: Figure, rows: Sequence[Sequence[Artist]], left: float, top: float) -> None:
@@ -74,15 +75,5 @@ def _entries(
     return [*markers.values(), *lines], swatches
 
 
-def _rows(handles: Sequence[Artist], width: float) -> list[list[Artist]]:
-    """The legend's entries in rows that fit `width` inches."""
-    rows: list[list[Artist]] = []
-    used = width
-    for handle in handles:
-        needed = 0.52 + 0.092 * len(str(handle.get_label()))
-        if used + needed > width:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(handle)
-        used += needed
-    return rows
+def _wide(handle: Artist) -> float:
+    return 0.52 + 0.092 * len(str(handle.get_label()))

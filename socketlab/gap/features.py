@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs
@@ -17,6 +18,13 @@ class PairFeatures:
 
     rgb: Tensor
     other: Tensor
+
+    @property
+    def distances(self) -> Tensor:
+        """||x_i - y_i|| of the L2-normalised halves, float64 [N], from 0 to 2."""
+        x, y = (normalize(half.double(), dim=1) for half in (self.rgb, self.other))
+        found: Tensor = (x - y).norm(dim=1)
+        return found
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,19 @@ def _retrieval_rows() -> dict[str, Measure]:
     return rows
 
 
+def _uniformity(side: Literal["x", "y"], compute: Callable[[Draw], Tensor]) -> Measure:
+    return Measure(
+        compute,
+        -8,
+        0,
+        _fixed(f"0: {side} is one point; about -4: spread over all directions"),
+        paired=False,
+        same_width=False,
+        sides=side,
+        couples=True,
+    )
+
+
 MEASURES: dict[str, Measure] = {
     "centroid gap": Measure(
         lambda draw: weighted_centroid_gap(draw.x, draw.y, draw.weights_x, draw.weights_y),
@@ -197,26 +210,8 @@ MEASURES: dict[str, Measure] = {
         4,
         _fixed("0: partners coincide; 2: strangers; the pair gap by its other name"),
     ),
-    "uniformity, x": Measure(
-        lambda draw: weighted_uniformity(draw.x, draw.weights_x),
-        -8,
-        0,
-        _fixed("0: x is one point; about -4: spread over all directions"),
-        paired=False,
-        same_width=False,
-        sides="x",
-        couples=True,
-    ),
-    "uniformity, y": Measure(
-        lambda draw: weighted_uniformity(draw.y, draw.weights_y),
-        -8,
-        0,
-        _fixed("0: y is one point; about -4: spread over all directions"),
-        paired=False,
-        same_width=False,
-        sides="y",
-        couples=True,
-    ),
+    "uniformity, x": _uniformity("x", lambda draw: weighted_uniformity(draw.x, draw.weights_x)),
+    "uniformity, y": _uniformity("y", lambda draw: weighted_uniformity(draw.y, draw.weights_y)),
     "linear CKA": Measure(
         lambda draw: draw.moved(*draw.subset.cka),
         0,

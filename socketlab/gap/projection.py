@@ -156,6 +156,14 @@ def describe(projection: Projection) -> str:
     ).rstrip()
 
 
+def how_far_to_believe(projection: Projection, fit: str = "one joint fit") -> str:
+    """A few words below a map: the method, what `fit` it is, and how much of it is true."""
+    return (
+        f"{METHOD_NAMES[projection.method]}, {fit}; trustworthiness "
+        f"{projection.trustworthiness:.2f}, neighbours kept {projection.neighbour_agreement:.0%}"
+    )
+
+
 def _nothing(_: str) -> None:
     pass
 

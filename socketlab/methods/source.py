@@ -54,6 +54,16 @@ def check_source_options(options: dict[str, Any]) -> SourceOptions:
     return validated(SourceOptions, "The source model", options)
 
 
+def kept_out(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows of `count` images that are kept out of source training, and those that are trained on.
+
+    A fixed random split; at least one row is kept out.
+    """
+    order = torch.randperm(count, generator=generator(seed, "validation"))
+    held_out = max(1, round(count * share))
+    return order[:held_out], order[held_out:]
+
+
 class Source(Task):
     """Cross-entropy with label smoothing on labelled TR RGB images."""
 
@@ -86,9 +96,7 @@ class Source(Task):
             `Step` records, see `run_task`.
         """
         options, count = self.options, len(source.images)
-        order = torch.randperm(count, generator=generator(self.seed, "validation"))
-        held_out = max(1, round(count * options.validation))
-        self.rows = order[held_out:]
+        held_out, self.rows = kept_out(count, options.validation, self.seed)
         self.batch_size = min(options.batch_size, len(self.rows))
         if self.batch_size < 2:
             raise ValueError(f"Source training needs at least three images, found {count}.")
@@ -100,7 +108,7 @@ class Source(Task):
         self.weights = {"cross_entropy": 1.0}
         self.optimiser = build_sgd(self.model, options)
         if evaluate is None:
-            evaluate = scorer(self._held_out(source, order[:held_out]), self.crop, self.precision)
+            evaluate = scorer(self._held_out(source, held_out), self.crop, self.precision)
         yield from run_task(self, evaluate=evaluate, controls=controls, state=state)
 
     def _build(self, source: SourceImages) -> Classifier:
@@ -119,9 +127,8 @@ class Source(Task):
         return model.to(self.precision.device)
 
     def _held_out(self, source: SourceImages, rows: Tensor) -> Evaluation:
-        ids = tuple(source.images.ids[int(row)] for row in rows)
-        images = type(source.images)(source.images.raw[rows], source.images.format, ids)
-        return Evaluation(images, source.labels[rows], source.classes, source.domain)
+        part = source.rows(rows)
+        return Evaluation(part.images, part.labels, part.classes, part.domain)
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """Cross-entropy of a batch of labelled RGB images."""

@@ -5,31 +5,33 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn.functional import normalize
 
-from socketlab.data.views import ImagePairs, Images
+from socketlab.data.views import Images
 from socketlab.gap.audit import LabelHistory, audit_frame
 from socketlab.gap.points import Picture, PointTable, Rows
 from socketlab.gap.projection import Method
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.film import MissingFilm
-from socketlab.runs.gap_views import gap_features, map_features
+from socketlab.runs.gap_views import GapFeatures, gap_features, map_features
 from socketlab.runs.point_views import StoredPictures, point_table
 from socketlab.runs.stages import Trip
-from socketlab.training.inference import Outputs, predict
+from socketlab.training.inference import predict
 
 Thumbnails = Callable[[int], Picture | None]
 
 
 @dataclass(frozen=True, eq=False)
 class AuditView:
-    """What `widgets.Audit` takes: the history, a row per image, and the images of the rows."""
+    """What `widgets.Audit` takes: the history, a row per image, and the images of the rows.
+
+    `pairs` is what the models say of those that have an RGB partner, None where none has.
+    """
 
     history: LabelHistory
     frame: pd.DataFrame
     pictures: Thumbnails
     partners: Thumbnails | None
+    pairs: GapFeatures | None
 
     def rows_of(self, points: PointTable, selection: Rows) -> Rows:
         """The rows of the history that a selection on a map means, each once.
@@ -59,21 +61,18 @@ def audit_points(
     None, and a printed line, where the target has no RGB partners of them. The partners of these
     images are shown in hindsight; no method has used that they are pairs.
     """
-    if experiment.views(trip.target, trip.protocol).target_pairs is None:
+    if view.pairs is None:
         print(f"The images of {trip.target} have no partners, so there is no map of them.")
         return None
-    found = gap_features(experiment, trip, sets=("adapted",))
-    projection = map_features(experiment, found, method=method, points=points)
-    return point_table(experiment, trip, found, projection, view.last_labels)
+    projection = map_features(experiment, view.pairs, method=method, points=points)
+    return point_table(experiment, trip, view.pairs, projection, view.last_labels)
 
 
 def audit_view(experiment: Experiment, trip: Trip) -> AuditView | None:
     """The audit of a transfer; None, and a printed line that says why, where there is no film."""
     try:
         views = experiment.views(trip.target, trip.protocol)
-        labelled = views.target_labels
-        truth = dict(zip(labelled.images.ids, labelled.labels.tolist(), strict=True))
-        history = experiment.film(trip).labels(truth)
+        history = experiment.film(trip).labels(views.target_labels.by_id())
     except MissingFilm as missing:
         print(missing)
         return None
@@ -83,41 +82,20 @@ def audit_view(experiment: Experiment, trip: Trip) -> AuditView | None:
     seen = predict(
         model, images, given.crop_pixels, experiment.precision, encoding=given.encoding
     ).to("cpu")
-    pairs = views.target_pairs
-    frame = audit_frame(
-        history,
-        seen.features.numpy(),
-        seen.probabilities.numpy(),
-        _partner_distance(experiment, trip, pairs, history.ids, seen) if pairs else None,
-    )
-    partners = None
-    if pairs is not None:
+    partners, distance, found = None, None, None
+    if views.target_pairs is not None:
+        found = gap_features(experiment, trip, sets=("adapted",))
+        pairs = found.pairs["adapted"]
         places = {name: row for row, name in enumerate(pairs.target.ids)}
-        partners = _thumbnails(pairs.source, [places.get(name) for name in history.ids])
+        rows = [places.get(name) for name in history.ids]
+        partners = _thumbnails(pairs.source, rows)
+        apart = found.features("after")["adapted"].distances.tolist()
+        distance = np.array([np.nan if row is None else apart[row] for row in rows])
+    frame = audit_frame(history, seen.features.numpy(), seen.probabilities.numpy(), distance)
     own = _thumbnails(views.target.images, list(range(len(history))))
-    return AuditView(history, frame, own, partners)
+    return AuditView(history, frame, own, partners, found)
 
 
 def _thumbnails(images: Images, rows: list[int | None]) -> Thumbnails:
     pictures = StoredPictures([(images, row if row is not None else -1) for row in rows])
     return lambda row: None if rows[row] is None else pictures.picture(row)
-
-
-def _partner_distance(
-    experiment: Experiment, trip: Trip, pairs: ImagePairs, ids: tuple[str, ...], seen: Outputs
-) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """||x - y|| of L2-normalised features of image and RGB partner; NaN where there is none."""
-    given, source_model = experiment.parameters, experiment.source_model(trip.seed)
-    rgb = predict(
-        source_model,
-        pairs.source.to(experiment.precision.device),
-        given.crop_pixels,
-        experiment.precision,
-    ).to("cpu")
-    places = {name: row for row, name in enumerate(pairs.target.ids)}
-    known = [row for row, name in enumerate(ids) if name in places]
-    own = normalize(seen.features[torch.tensor(known)], dim=1)
-    other = normalize(rgb.features[torch.tensor([places[ids[row]] for row in known])], dim=1)
-    found = np.full(len(ids), np.nan)
-    found[known] = (own - other).norm(dim=1).numpy()
-    return found

@@ -2,21 +2,18 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from PIL import Image
 
 from socketlab.data.views import Labelled
-from socketlab.figures.images import painted
 from socketlab.gap.points import Picture
+from socketlab.methods.source import kept_out
 from socketlab.runs.experiment import Experiment
-from socketlab.runs.pictures import images_for_figures
+from socketlab.runs.pictures import painted_image
 from socketlab.runs.previews import Previews
 from socketlab.runs.stages import Trip
-from socketlab.training.batches import generator
 
 _SIDE = 80  # pixels, of a translation on the board
 _GAP = 4
@@ -50,9 +47,7 @@ class StageSubject:
 
     def picture(self, row: int) -> Picture:
         """A scored image, uint8 [H, W, 3]; depth in colours, near is yellow."""
-        images = self._scored.images
-        (image,) = images_for_figures(images, [row])
-        return painted(image, images.format.low / 1000, images.format.high / 1000)
+        return painted_image(self._scored.images, row)
 
     def painted(self) -> bytes | None:
         """The newest translations as a PNG: a column per image, what was seen above its painting.
@@ -78,12 +73,10 @@ def source_subject(experiment: Experiment, source: str | None = None) -> StageSu
     source = source or given.source_domains[0]
 
     def scored() -> Labelled:
-        # The split of `Source.fit`: a test holds the two together.
         found = experiment.views(source=source).source
-        count = len(found.images)
-        order = torch.randperm(count, generator=generator(given.seed, "validation"))
-        rows = order[: max(1, round(count * experiment.source_options[source].validation))]
-        return replace(found, images=found.images.rows(rows), labels=found.labels[rows])
+        share = experiment.source_options[source].validation
+        rows, _ = kept_out(len(found.images), share, given.seed)
+        return found.rows(rows)
 
     return StageSubject(scored)
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from socketlab.data.modality import to_unit
 from socketlab.data.views import ImagePairs
-from socketlab.gap.pairs import normalise
+from socketlab.gap.features import PairFeatures
 from socketlab.gap.points import Picture, PointTable
 from socketlab.gap.procrustes import align
 from socketlab.gap.projection import describe, project
@@ -98,8 +97,7 @@ def gap_points(
         return None
     kept = map_.kept[first]
     moment = ROTATED if found.aligned else AS_IS
-    unit = [normalise(half[torch.from_numpy(kept)]) for half in (found.first, found.second)]
-    distance = (unit[0] - unit[1]).norm(dim=1).numpy()
+    distance = PairFeatures(found.first, found.second).distances.numpy()[kept]
     n = len(kept)
     chosen = found.rows[kept].tolist()
     place = np.concatenate([map_.coordinates[first], map_.coordinates[second]])

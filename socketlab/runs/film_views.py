@@ -11,8 +11,7 @@ from socketlab.figures.animation import animated_png
 from socketlab.figures.film import COLUMNS, Frames, film_frame, film_numbers, film_strip
 from socketlab.figures.map_panel import MapPanel
 from socketlab.figures.style import to_png
-from socketlab.gap.projection import Method, Projection, project
-from socketlab.gap.projection_fits import METHOD_NAMES
+from socketlab.gap.projection import Method, Projection, how_far_to_believe, project
 from socketlab.gap.table import gap_table
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.film import MissingFilm, Reel
@@ -96,14 +95,9 @@ def film_frames(experiment: Experiment, trip: Trip, reel: Reel, projection: Proj
     modality = experiment.manifest.domain(trip.target).modality
     views = experiment.views(trip.target, trip.protocol)
     assert views.evaluation_pairs is not None
-    labels = dict(zip(views.evaluation.images.ids, views.evaluation.labels.tolist(), strict=True))
     ids = np.array(views.evaluation_pairs.target.ids)[reel.rows["TR"]]
-    kept = projection.kept["rgb"]
-    classes = np.array([views.evaluation.classes[labels[name]] for name in ids])[kept]
-    note = (
-        f"{METHOD_NAMES[projection.method]}, one joint fit over all epochs; trustworthiness "
-        f"{projection.trustworthiness:.2f}, neighbours kept {projection.neighbour_agreement:.0%}"
-    )
+    classes = np.array(views.evaluation.names_of(ids[projection.kept["rgb"]]))
+    note = how_far_to_believe(projection, "one joint fit over all epochs")
     frames: dict[int, Sequence[MapPanel]] = {}
     for epoch in reel.epochs:
         now = projection.coordinates
@@ -133,9 +127,10 @@ def film_numbers_frame(
             pairs = reel.at(name, epoch)
             rows = gap_table(pairs.rgb, pairs.other, seeds=(0,), sample=None, bootstrap=bootstrap)
             found += [(epoch, name, row.metric, row.value, row.low, row.high) for row in rows]
-    metrics = experiment.run.metrics()
-    mine = metrics[(metrics["stage"] == trip.stage) & (metrics["name"] == "accuracy")]
-    values = mine[mine["epoch"].isin(reel.epochs)].sort_values("epoch")
+    mine = experiment.run.metrics(trip.stage)
+    values = mine[(mine["name"] == "accuracy") & mine["epoch"].isin(reel.epochs)].sort_values(
+        "epoch"
+    )
     for epoch, value in zip(values["epoch"], values["value"], strict=True):
         found.append((int(epoch), "TR", "accuracy", value, value, value))
     return pd.DataFrame(found, columns=list(COLUMNS))

@@ -11,12 +11,11 @@ import pandas as pd
 from torch import Tensor
 
 from socketlab.data.manifest import Modality
-from socketlab.data.views import Evaluation, ImagePairs
+from socketlab.data.views import ImagePairs
 from socketlab.figures.map_panel import MapPanel
 from socketlab.gap.features import PairFeatures, PairOutputs, pair_outputs
 from socketlab.gap.measures import MINIMAL
-from socketlab.gap.projection import Method, Projection, project
-from socketlab.gap.projection_fits import METHOD_NAMES
+from socketlab.gap.projection import Method, Projection, how_far_to_believe, project
 from socketlab.gap.table import GapRow, gap_table
 from socketlab.models.mixture import AnyClassifier
 from socketlab.runs.experiment import Experiment
@@ -26,8 +25,10 @@ from socketlab.runs.stages import Trip
 Array = npt.NDArray[Any]
 
 
-MOMENTS = ("before", "after")
 SETS = ("TI", "TR")
+# The parts of `Views`, by name: one that is not asked for is not read.
+_PAIRS = {"TI": "pairs", "TR": "evaluation_pairs", "adapted": "target_pairs"}
+_TRUTHS = {"TR": "evaluation", "adapted": "target_labels"}
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,8 @@ def gap_features(experiment: Experiment, trip: Trip, sets: Sequence[str] = SETS)
         ValueError: if none of the sets has pairs.
     """
     views = experiment.views(trip.target, trip.protocol)
-    known = {
-        "TI": (views.pairs, None),
-        "TR": (views.evaluation_pairs, views.evaluation),
-        "adapted": (views.target_pairs, views.target_labels),
-    }
-    pairs = {n: there for n in sets if (there := known[n][0]) is not None}
+    found = {name: getattr(views, _PAIRS[name]) for name in sets}
+    pairs = {name: there for name, there in found.items() if there is not None}
     if not pairs:
         raise ValueError(
             f"{trip.target} has no pairs with {experiment.parameters.source} at all, so there is "
@@ -90,19 +87,17 @@ def gap_features(experiment: Experiment, trip: Trip, sets: Sequence[str] = SETS)
         return {n: pair_outputs(source_model, model, p, *about) for n, p in pairs.items()}
 
     models = {"before": source_model} | ({} if target_model is None else {"after": target_model})
-    truths = {name: known[name][1] for name in pairs}
     return GapFeatures(
         outputs={moment: outputs(model) for moment, model in models.items()},
         pairs=pairs,
-        classes={n: _classes(pairs[n], truth) for n, truth in truths.items() if truth is not None},
+        classes={
+            name: np.array(getattr(views, truth).names_of(pairs[name].target.ids))
+            for name, truth in _TRUTHS.items()
+            if name in pairs
+        },
         names=views.evaluation.classes,
         modality=experiment.manifest.domain(trip.target).modality,
     )
-
-
-def _classes(pairs: ImagePairs, truth: Evaluation) -> Array:
-    labels = dict(zip(truth.images.ids, truth.labels.tolist(), strict=True))
-    return np.array([truth.classes[labels[name]] for name in pairs.target.ids])
 
 
 def map_features(
@@ -139,10 +134,7 @@ def map_panels(
     found: GapFeatures, projection: Projection, name: str, by_class: bool
 ) -> list[MapPanel]:
     """Panels before and after (where there is one) of the TI or the TR pairs."""
-    note = (
-        f"{METHOD_NAMES[projection.method]}, one joint fit; trustworthiness "
-        f"{projection.trustworthiness:.2f}, neighbours kept {projection.neighbour_agreement:.0%}"
-    )
+    note = how_far_to_believe(projection)
     panels = []
     for moment in found.moments:
         rgb, target = f"{name} rgb", f"{name} {moment}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from socketlab.data.views import Evaluation, ImagePairs
+from socketlab.data.views import ImagePairs
 from socketlab.gap.layer_statistics import replaced_statistics, statistics_gap
 from socketlab.gap.layers import layer_names, layer_pair_features
 from socketlab.gap.table import gap_table
@@ -78,12 +78,10 @@ def replaced_frame(experiment: Experiment, trip: Trip) -> pd.DataFrame:
     source, _ = _models(experiment, trip)
     about = (given.crop_pixels, experiment.precision, given.encoding)
     rows = _rows(experiment, len(views.evaluation.images))
-    whole = views.evaluation
-    scored = Evaluation(whole.images.rows(rows), whole.labels[rows], whole.classes, whole.domain)
     return replaced_statistics(
         source,
         views.target.images,
-        scorer(scored, *about),
+        scorer(views.evaluation.rows(rows), *about),
         *about,
         most_images=_most(experiment),
         seed=given.seed,

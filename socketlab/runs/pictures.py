@@ -9,6 +9,7 @@ import numpy.typing as npt
 from socketlab.data.manifest import sensor_of
 from socketlab.data.modality import MILLIMETRES_PER_METRE
 from socketlab.data.views import Images
+from socketlab.figures.images import painted
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.stages import Trip
 from socketlab.training.inference import Score
@@ -84,6 +85,13 @@ def images_for_figures(images: Images, rows: Sequence[int]) -> list[Array]:
     """Some images of a view as figures take them."""
     fmt = images.format
     return [pixels(images.raw[row].cpu().numpy(), fmt.modality, fmt.invalid) for row in rows]
+
+
+def painted_image(images: Images, row: int) -> npt.NDArray[np.uint8]:
+    """An image of a view as bytes [H, W, 3]; depth in colours over its range, near is yellow."""
+    (image,) = images_for_figures(images, [row])
+    ends = (images.format.low, images.format.high)
+    return painted(image, *(end / MILLIMETRES_PER_METRE for end in ends))
 
 
 def changed_answers(

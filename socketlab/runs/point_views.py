@@ -7,19 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch.nn.functional import normalize
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs, Images
-from socketlab.figures.images import painted
-from socketlab.gap.features import PairFeatures
 from socketlab.gap.points import Picture, PointTable
 from socketlab.gap.projection import Projection, describe
 from socketlab.models.modes import evaluating
 from socketlab.models.translator import Translator
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.gap_views import GapFeatures
-from socketlab.runs.pictures import images_for_figures
+from socketlab.runs.pictures import painted_image
 from socketlab.runs.stages import Trip
 from socketlab.training.batches import centre_window, take
 from socketlab.training.inference import Outputs
@@ -39,10 +36,7 @@ class StoredPictures:
 
     def picture(self, row: int) -> Picture | None:
         """uint8 [H, W, 3]; depth in colours, near is yellow."""
-        images, place = self._places[row]
-        (image,) = images_for_figures(images, [place])
-        low, high = images.format.low / 1000, images.format.high / 1000
-        return painted(image, low, high)
+        return painted_image(*self._places[row])
 
 
 class PaintedPictures:
@@ -129,7 +123,7 @@ def _frame(
         groups = (f"{name} rgb", f"{name} {moment}")
         places = np.concatenate([projection.coordinates[group] for group in groups])
         columns[f"x {moment}"], columns[f"y {moment}"] = places.T
-        columns[f"distance {moment}"] = np.tile(_distances(outputs.features, kept), 2)
+        columns[f"distance {moment}"] = np.tile(outputs.features.distances.numpy()[kept], 2)
         columns[f"prediction {moment}"] = np.concatenate([answers for answers, _ in halves])
         columns[f"confidence {moment}"] = np.concatenate([shares for _, shares in halves])
         if name in found.classes:
@@ -144,14 +138,6 @@ def _answers(outputs: Outputs, kept: Array, names: tuple[str, ...]) -> tuple[Arr
     """Class name and largest probability of the kept rows."""
     confidence, answers = outputs.probabilities[torch.from_numpy(kept)].max(1)
     return np.array(names)[answers.numpy()], confidence.clamp(max=1).numpy()
-
-
-def _distances(features: PairFeatures, kept: Array) -> Array:
-    """||x - y|| of the partners' L2-normalised features."""
-    rows = torch.from_numpy(kept)
-    x, y = (normalize(half[rows], dim=1) for half in (features.rgb, features.other))
-    found: Array = (x - y).norm(dim=1).numpy()
-    return found
 
 
 def _painted(

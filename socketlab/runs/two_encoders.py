@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from socketlab.data.opening import stored_images
+from socketlab.data.opening import by_pair, stored_pairs
 from socketlab.data.pair_folder import read_pairs
 from socketlab.data.store import prepare
 from socketlab.data.views import ImagePairs, Images
@@ -92,25 +92,17 @@ class EncoderSession(Session):
         root = at_home(given.root) if given.root else None
         folder = at_home(given.data_dir)
         store = prepare(given.manifest, root=root, size=size, data_dir=folder, say=print)
-        samples = store.samples[["id", "domain", "pair_id", "row"]]
-        halves = [
-            samples[(samples["domain"] == domain) & (samples["pair_id"] != "")].set_index("pair_id")
-            for domain in (given.first, given.second)
-        ]
-        shared = sorted(set(halves[0].index) & set(halves[1].index))
-        if not shared:
+        samples, domains = store.samples, (given.first, given.second)
+        first, second = by_pair(*(samples[samples["domain"] == domain] for domain in domains))
+        if first.empty:
             raise ValueError(
                 f"{given.first!r} and {given.second!r} share no scene in {given.data!r}. Give a "
                 "data set with pairs, or a folder as `pairs`."
             )
-        drawn = np.random.default_rng(given.seed).permutation(len(shared))[: given.most_pairs]
-        chosen = [shared[row] for row in sorted(drawn.tolist())]
-        print(f"{len(chosen)} of {len(shared)} pairs of {given.data} at {size} pixels.")
-        first, second = (
-            stored_images(store, domain, half.loc[chosen])
-            for domain, half in zip((given.first, given.second), halves, strict=True)
-        )
-        return ImagePairs(first, second, tuple(chosen))
+        drawn = np.random.default_rng(given.seed).permutation(len(first))[: given.most_pairs]
+        rows = sorted(drawn.tolist())
+        print(f"{len(rows)} of {len(first)} pairs of {given.data} at {size} pixels.")
+        return stored_pairs(store, domains, first.iloc[rows], second.iloc[rows])
 
     def encode(self) -> EncodedPairs:
         """What each encoder makes of its half of every pair, not rotated.

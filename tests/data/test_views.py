@@ -162,3 +162,16 @@ def test_pairs_across_sensors(scenes_manifest: Callable[..., Manifest], tmp_path
     by_id = store.samples.set_index("id")["pair_id"]
     for half in (wide.pairs.source, wide.pairs.target):
         assert tuple(by_id.loc[list(half.ids)]) == wide.pairs.pair_ids
+
+
+def test_labelled_images_by_row_and_by_id_keep_their_labels(store: Store) -> None:
+    whole = views(store).evaluation
+    part = whole.rows(torch.tensor([1, 0]))
+    assert type(part) is Evaluation
+    assert part.images.ids == (whole.images.ids[1], whole.images.ids[0])
+    assert part.labels.tolist() == whole.labels[[1, 0]].tolist()
+    assert torch.equal(part.images.raw[1], whole.images.raw[0])
+    known = store.samples.set_index("id")["class"]
+    ids = whole.images.ids[::-1]
+    assert whole.names_of(ids) == known[list(ids)].tolist()
+    assert whole.by_id() == {n: whole.classes.index(known[n]) for n in whole.images.ids}

@@ -1,7 +1,5 @@
 """The points of an explorer: rows, partners, answers, distances and pictures, looked up by hand."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -98,6 +96,5 @@ def test_pseudo_labels_stand_at_the_images_that_have_one(
 ) -> None:
     projection = map_features(adapted, found, method="pca", points=90)
     name = found.pairs["TR"].target.ids[projection.kept["TR rgb"][0]]
-    trip = replace(adapted.trip())
-    frame = point_table(adapted, trip, found, projection, {name: "mug"}).frame
+    frame = point_table(adapted, adapted.trip(), found, projection, {name: "mug"}).frame
     assert frame.loc[frame["pseudo-label"] == "mug", "id"].tolist() == [name]

@@ -35,7 +35,10 @@ def number(table: Any, measure: str) -> float:
 def test_headless_it_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOCKETLAB_HEADLESS", "1")
     monkeypatch.setitem(sys.modules, "ipywidgets", None)  # importing it would fail
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
     ToyGap().show()
+    assert shown == []
 
 
 def test_the_offset_is_seen_by_the_centroid_and_not_by_retrieval(box: Any) -> None:

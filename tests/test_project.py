@@ -104,7 +104,7 @@ def test_no_file_names_a_machine_or_a_package_registry() -> None:
     )
     absolute = re.compile(rf"(?<![\w.~}}])({folders})|{hosts}")
     texts = tracked_texts()
-    assert {"README.md", "pyproject.toml", "socketlab/cli.py"} <= texts.keys()
+    assert {"README.md", "pyproject.toml", "socketlab/cli/__init__.py"} <= texts.keys()
     found = {name: hit[0] for name, text in texts.items() if (hit := absolute.search(text))}
     assert found == {}
 

@@ -1,0 +1,5 @@
+"""`python -m socketlab.cli`."""
+
+from socketlab.cli import main
+
+main()

@@ -13,16 +13,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
+from socketlab.data.domain_schema import Domain, Modality
+from socketlab.data.layout_schema import PairedFoldersLayout, ScenesLayout
 from socketlab.data.schema import (
     Archive,
     Classes,
     Counts,
-    Domain,
     Manifest,
-    Modality,
-    PairedFoldersLayout,
     Protocol,
-    ScenesLayout,
     UnknownName,
     sensor_of,
 )
@@ -153,5 +151,5 @@ def describe(manifest: Manifest) -> list[CountRow]:
         )
         for domain in manifest.domains
         for name in manifest.class_names
-        for split in sorted(manifest.expected[domain].get(name, {}))
+        for split in sorted(manifest.expected.get(domain, {}).get(name, {}))
     ]

@@ -8,9 +8,14 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Modality = Literal["rgb", "depth", "nir"]
+from socketlab.data.domain_schema import Domain, Frozen
+from socketlab.data.layout_schema import (
+    Layout,
+    PairedFoldersLayout,
+)
+
 Counts = dict[str, Annotated[int, Field(ge=0)]]
 Names = tuple[str, ...]
 Say = Callable[[str], None]
@@ -30,12 +35,11 @@ class UnknownName(ValueError):  # noqa: N818 - reads as a sentence where it is r
         super().__init__(f"Unknown {kind} {str(name)!r}. Known: {listed}.{hint}")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Archive(Frozen):
+    """One published file: where it is, how large it is and how to know that it is the right one.
 
-
-class Archive(_Part):
-    """One published file: where it is, how large it is and how to know that it is the right one."""
+    `manual` says what a person must click where no program may download it; `url` is then the page.
+    """
 
     url: str
     filename: str
@@ -43,83 +47,28 @@ class Archive(_Part):
     checksum: Annotated[
         str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|none published)$")
     ]
-
-
-class ScenesLayout(_Part):
-    """Rendered scenes: nothing to download. `counts` holds images per class, by role and split."""
-
-    kind: Literal["scenes"]
-    seed: int
-    size: Annotated[int, Field(gt=0)]
-    counts: dict[Literal["task_relevant", "task_irrelevant"], Counts]
-
-
-class PairedFoldersLayout(_Part):
-    """A folder per class; within it, one file per domain of a sensor shares one id.
-
-    `patterns` gives, per domain, the file name within the class folder (``{id}_rgb.jpg``);
-    `table` names a CSV file (columns id, class, split), without it every split is ``all``.
-    """
-
-    kind: Literal["paired_folders"]
-    size: Annotated[int, Field(gt=0)]
-    patterns: dict[str, str]
-    table: str | None = None
-
-    @field_validator("patterns")
-    @classmethod
-    def _one_id_each(cls, patterns: dict[str, str]) -> dict[str, str]:
-        for domain, pattern in patterns.items():
-            if pattern.count("{id}") != 1:
-                raise ValueError(f"pattern {pattern!r} of {domain} must hold {{id}} exactly once")
-        return patterns
+    manual: str | None = None
 
 
 NOT_STATED = "not stated"
 """What a manifest of one's own camera may leave out."""
 
-Layout = Annotated[ScenesLayout | PairedFoldersLayout, Field(discriminator="kind")]
+UNLABELLED = "unlabelled"
+"""The class of images that nobody has named: adapted on, never scored."""
 
 
-class Domain(_Part):
-    """One sensor's images of one modality, as the published files hold them.
-
-    ``value in unit = stored integer * scale``; `invalid` is the stored integer that means "no
-    reading" (null where every pixel holds one); `range` is in the unit, so in metres for depth.
-    """
-
-    modality: Modality
-    unit: str
-    bits: Literal[8, 16]
-    scale: Annotated[float, Field(gt=0)] = 1.0
-    invalid: int | None = None
-    range: tuple[float, float]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not 0 <= self.range[0] < self.range[1]:
-            raise ValueError(f"range {list(self.range)} must satisfy 0 <= min < max")
-        if self.modality == "depth" and self.unit != "metre":
-            raise ValueError(f"unit {self.unit!r} of a depth domain must be 'metre'")
-        if self.modality == "rgb" and self.bits != 8:
-            raise ValueError("rgb domains hold 8 bits a channel; found bits: 16")
-        if self.invalid is not None and self.modality == "rgb":
-            raise ValueError("rgb domains have no invalid value; leave it out")
-        return self
-
-
-class Classes(_Part):
+class Classes(Frozen):
     """The classes to recognise and the classes that only serve as pairs."""
 
     task_relevant: Annotated[Names, Field(min_length=1)]
     task_irrelevant: Names = ()
 
 
-class Protocol(_Part):
+class Protocol(Frozen):
     """Which classes and which splits play which part. Class lists default to the manifest's.
 
     `pair_sensors`: TI pairs come from the target's sensor, or from every sensor that has both
-    modalities.
+    modalities. `pairs_from` names another data set whose TI pairs are used instead of one's own.
     """
 
     description: str
@@ -130,10 +79,17 @@ class Protocol(_Part):
     score_splits: Annotated[Names, Field(min_length=1)]
     pair_splits: Names = ()
     pair_sensors: Literal["target", "all"] = "target"
+    pairs_from: str | None = None
 
 
 class Manifest(BaseModel):
-    """All that the project knows about one data set; see `load_manifest`."""
+    """All that the project knows about one data set; see `load_manifest`.
+
+    `overlaps`: data sets that hold some of the same images, each with a sentence on which.
+    `expected`: how many images per domain, class and split; left out where nobody has published
+    the numbers, and then nothing is checked. `unknown_labels`: by sensor, how many more images a
+    domain may have, for their classes were not known when `expected` was written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -148,7 +104,9 @@ class Manifest(BaseModel):
     domains: Annotated[dict[str, Domain], Field(min_length=1)]
     classes: Classes
     protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
-    expected: dict[str, dict[str, Counts]]
+    expected: dict[str, dict[str, Counts]] = {}
+    unknown_labels: Counts = {}
+    overlaps: dict[str, str] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -170,14 +128,19 @@ class Manifest(BaseModel):
         known = set(self.class_names)
         if len(known) != len(self.class_names):
             raise ValueError("classes: a class is listed twice")
+        if UNLABELLED in known:
+            raise ValueError(f"classes: {UNLABELLED!r} is the name of no class; leave it out")
         for name, domain in self.domains.items():
             if sensor_of(name) + "/" + domain.modality != name:
                 raise ValueError(f"domains: {name!r} must be named <sensor>/{domain.modality}")
-        _same("expected", self.expected, "domains", self.domains)
+        if self.expected:
+            _same("expected", self.expected, "domains", self.domains)
+        _within("unknown_labels", self.unknown_labels, "sensor", set(self.sensors))
         if isinstance(self.layout, PairedFoldersLayout):
-            _same("layout.patterns", self.layout.patterns, "domains", self.domains)
+            patterns = {name for part in self.layout.parts for name in part.patterns}
+            _same("layout.parts.patterns", patterns, "domains", self.domains)
         for domain_name, counts in self.expected.items():
-            _within(f"expected.{domain_name}", counts, "class", known)
+            _within(f"expected.{domain_name}", counts, "class", known | {UNLABELLED})
         for name, protocol in self.protocols.items():
             key = f"protocols.{name}"
             _within(f"{key}.task_relevant", protocol.task_relevant, "class", known)
@@ -196,10 +159,11 @@ class Manifest(BaseModel):
 
     @property
     def splits(self) -> Names:
-        """Every split that the expected counts name, sorted."""
-        return tuple(
-            sorted({s for by in self.expected.values() for counts in by.values() for s in counts})
-        )
+        """Every split that the expected counts or the parts of the layout name, sorted."""
+        splits = {s for by in self.expected.values() for counts in by.values() for s in counts}
+        if isinstance(self.layout, PairedFoldersLayout):
+            splits |= {s for part in self.layout.parts for s in part.splits}
+        return tuple(sorted(splits))
 
     @property
     def sensors(self) -> Names:

@@ -56,8 +56,15 @@ def raw_manifest() -> dict[str, Any]:
         "layout": {
             "kind": "paired_folders",
             "size": 8,
-            "table": "table.csv",
-            "patterns": {"cam/rgb": "{id}_rgb.png", "cam/depth": "{id}_depth.png"},
+            "parts": [
+                {
+                    "table": "table.csv",
+                    "patterns": {
+                        "cam/rgb": "{class}/{id}_rgb.png",
+                        "cam/depth": "{class}/{id}_depth.png",
+                    },
+                }
+            ],
         },
         "domains": {
             "cam/rgb": {"modality": "rgb", "unit": "intensity", "bits": 8, "range": [0, 255]},

@@ -96,13 +96,14 @@ def test_working_folder_comes_first(
         load_manifest("other")
 
 
-def put(raw: dict[str, Any], key: str, value: Any) -> None:
+def put(raw: Any, key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
-        raw = raw[part]
+        raw = raw[int(part) if isinstance(raw, list) else part]
     raw[last] = value
 
 
+PART, SAYS_PART = "layout.parts.0.", r"layout\.paired_folders\.parts\.0"
 ARCHIVE = {"url": "https://example.org/a.zip", "filename": "a.zip", "checksum": "md5:12"}
 
 
@@ -117,8 +118,16 @@ ARCHIVE = {"url": "https://example.org/a.zip", "filename": "a.zip", "checksum": 
         ("domains.cam/rgb.bits", 16, r"domains\.cam/rgb: rgb domains hold 8 bits"),
         ("domains.cam/rgb.invalid", 0, r"domains\.cam/rgb: rgb domains have no invalid"),
         ("layout.kind", "folders", r"layout: .*'scenes', 'paired_folders'"),
-        ("layout.patterns.cam/rgb", "rgb.png", r"layout\.paired_folders\.patterns: .*\{id\}"),
-        ("layout.patterns.cam/nir", "{id}.png", r"layout\.patterns and domains.*cam/nir"),
+        (PART + "patterns.cam/rgb", "{class}/a.png", SAYS_PART + r"\.patterns: .*\{id\} exactly"),
+        (PART + "patterns.cam/rgb", "{set}/{set}/{id}", SAYS_PART + r"\.patterns: .*\{set\} twice"),
+        (PART + "patterns.cam/rgb", "{id}.png", SAYS_PART + r": .*say the class once"),
+        (PART + "class", "bed", SAYS_PART + r": .*say the class once"),
+        (PART + "test_share", 0.5, SAYS_PART + r": test_share and table both say the split"),
+        (
+            PART + "patterns.cam/nir",
+            "{class}/{id}",
+            r"layout\.parts\.patterns and domains.*cam/nir",
+        ),
         ("name", "Not a name", r"name: String should match.*found 'Not a name'"),
         ("titel", "x", r"titel: Extra inputs are not permitted \(found 'x'\)"),
         ("archives", [ARCHIVE], r"archives\.0\.checksum: .*found 'md5:12'"),
@@ -154,11 +163,11 @@ def test_a_missing_key_and_a_wrong_domain_name(small: Any) -> None:
     small.raw["domains"]["depth"] = domain
     with pytest.raises(ManifestError, match=r"small\.yaml: domains: 'depth' must be named"):
         _ = small.manifest
-    del small.raw["layout"], small.raw["expected"]
+    del small.raw["layout"], small.raw["classes"]
     with pytest.raises(ManifestError) as caught:
         _ = small.manifest
     assert "small.yaml: layout: Field required" in str(caught.value)
-    assert "small.yaml: expected: Field required" in str(caught.value)
+    assert "small.yaml: classes: Field required" in str(caught.value)
 
 
 def test_every_shipped_manifest_says_where_it_comes_from() -> None:

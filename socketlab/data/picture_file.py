@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from socketlab.data.layouts.image_files import SIXTEEN_BIT_MODES, UNREADABLE
+from socketlab.data.layouts.decoding import SIXTEEN_BIT_MODES, UNREADABLE, upright
 
 __all__ = ["UNREADABLE", "Kind", "Picture", "kind_of", "read_picture"]
 
@@ -43,7 +43,7 @@ def read_picture(path: Path, kind: Kind, size: int) -> Picture:
     Raises one of `UNREADABLE` where the file cannot be decoded.
     """
     with Image.open(path) as image:
-        turned = ImageOps.exif_transpose(image)
+        turned = upright(image, path)
         # Pillow's own conversion of 16 bits to 8 cuts off at 255: all white.
         if kind == "wide":
             return _resize_wide(np.asarray(turned, dtype=np.float32), size)

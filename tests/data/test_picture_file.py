@@ -1,9 +1,11 @@
 """Pictures of any kind: what a file holds, and that its numbers survive the reading."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from socketlab.data.picture_file import UNREADABLE, kind_of, read_picture
@@ -87,3 +89,18 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("text")
     with pytest.raises(UNREADABLE):
         kind_of(tmp_path / "x.png")
+
+
+def test_planes_of_16_bits_and_pictures_on_their_side(tmp_path: Path) -> None:
+    """Both of which Pillow reads wrongly, and silently, from an uncompressed TIFF."""
+    planes = np.zeros((3, 6, 6), np.uint16)
+    planes[1] = 0x80FF
+    planar: Any = {"planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "planes.tiff", planes, photometric="rgb", **planar)
+    assert (read_picture(tmp_path / "planes.tiff", "colour", 3) == [0, 0x80, 0]).all()
+    image = Image.fromarray(np.repeat(np.array([0, 240], np.uint8), 24)[None].repeat(16, 0))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "side.tiff", exif=exif)
+    upright = read_picture(tmp_path / "side.tiff", "grey", 4)
+    assert (upright[0] < 10).all() and (upright[3] > 230).all()

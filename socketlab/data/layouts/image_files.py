@@ -3,67 +3,91 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from socketlab.data.manifest import Domain
+from socketlab.data.domain_schema import Domain
+from socketlab.data.layouts.corrections import beside, correct, unrotate
+from socketlab.data.layouts.decoding import (
+    SIXTEEN_BIT_MODES,
+    UNREADABLE,
+    Array,
+    is_wide,
+    read_pixels,
+)
+from socketlab.data.layouts.resampling import resample_colour, resample_values
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["UNREADABLE", "Array", "read_image", "resize"]
 
-SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 MILLIMETRES_PER_METRE = 1000.0
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises on a file that is cut short or is not what its name says."""
 
 
 def read_image(path: Path, domain: Domain) -> Array:
-    """The stored integers of an image file: uint8 [H, W, 3] for rgb, else uint8 / uint16 [H, W].
+    """The frame of a file in the domain's integers: uint8 [H, W, 3] for rgb, else [H, W].
 
-    Raises ValueError for another mode or bit depth than the manifest's, OSError (or SyntaxError,
-    from Pillow) for a file that cannot be decoded.
+    One-channel frames are uint8 or uint16, by the domain's bits. Bits are unpacked, a file of
+    another depth is rescaled (8 to 16 bits: times 257; 16 to 8: the upper 8), exposure and gaps are
+    as the domain says, and the picture is turned as its orientation tag says.
+
+    Raises ValueError for another mode or bit depth than the manifest's, for alpha and palettes, and
+    for a frame to be filled that has no reading; OSError (or SyntaxError, from Pillow) for a file
+    that cannot be decoded.
     """
     with Image.open(path) as image:
-        # Pillow decodes 16-bit RGB to its high byte in silence; only the tile says so
-        wide = any("16" in str(tile[3]) for tile in image.tile)
-        if domain.modality == "rgb":
-            accepted = image.mode == "RGB" and not wide
-        elif domain.bits == 8:
-            accepted = image.mode == "L" and not wide
-        else:
-            accepted = image.mode in SIXTEEN_BIT_MODES
-        if not accepted:
-            wanted = "8-bit RGB" if domain.modality == "rgb" else f"{domain.bits}-bit grey"
-            found = f"mode {image.mode}" + (
-                ", 16 bits a channel" if wide and image.mode == "RGB" else ""
-            )
-            raise ValueError(f"expected {wanted}, found {found}")
-        array = np.asarray(image)
-    if array.dtype.byteorder == ">":
-        return array.astype(np.uint16)
-    return array
+        mode, wide = image.mode, is_wide(image)
+        _accept(mode, wide, domain)
+        array = read_pixels(image, path)
+    if domain.modality == "rgb":
+        return array
+    if domain.bits == 16 and array.dtype == np.uint8:
+        array = array.astype(np.uint16) * 257
+    elif domain.bits == 8 and array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if domain.packing == "rotated_3":
+        array = unrotate(array)
+    return correct(array, domain)
+
+
+def _accept(mode: str, wide: bool, domain: Domain) -> None:
+    """Raise ValueError where a file of this mode is not what `domain` takes."""
+    colour = domain.modality == "rgb"
+    if colour:
+        fits, has_other_bits = mode == "RGB" and not wide, mode == "RGB" and wide
+    else:
+        narrow, deep = mode == "L" and not wide, mode in SIXTEEN_BIT_MODES
+        fits, has_other_bits = (narrow, deep) if domain.bits == 8 else (deep, narrow)
+    # bits that are packed for 16 mean nothing in 8
+    may_rescale = has_other_bits and domain.packing == "plain"
+    if fits or (may_rescale and domain.other_bits == "rescale"):
+        return
+    wanted = "8-bit RGB" if colour else f"{domain.bits}-bit grey"
+    found = f"mode {mode}" + (", 16 bits a channel" if wide and mode == "RGB" else "")
+    help_ = "; other_bits: rescale in the manifest takes it" if may_rescale else ""
+    raise ValueError(f"expected {wanted}, found {found}{help_}")
 
 
 def resize(array: Array, domain: Domain, size: int) -> Array:
     """The whole frame at `size` x `size`, in the store's integers, as ``Resize((size, size))``.
 
-    Antialiased bilinear filter for all modalities, so that partners stay aligned. Where the
+    Antialiased bilinear filter for all modalities, so that partners stay aligned; see
+    `resampling` for what makes it fast and how near to Pillow's it is. Where the
     domain has an invalid value, the average is over valid pixels only,
     ``filter(value * valid) / filter(valid)``, and a pixel under half of whose weight is valid
     has no reading. Depth becomes whole millimetres (uint16), 0 = no reading.
     """
     if domain.modality == "rgb":
-        return np.asarray(Image.fromarray(array).resize((size, size), Image.Resampling.BILINEAR))
+        return resample_colour(array, size)
     value = array.astype(np.float32)
-    if domain.invalid is None:
-        valid = None
-        averaged = _filter(value, size)
+    valid = None if domain.invalid is None else array != domain.invalid
+    if valid is None or valid.all():
+        readable: Array | None = None
+        averaged = resample_values(value, size)
     else:
-        valid = array != domain.invalid
-        weight = _filter(valid.astype(np.float32), size)
-        averaged = _filter(value * valid, size) / np.maximum(weight, 1e-6)
-        valid = weight >= 0.5
+        weight = resample_values(valid.astype(np.float32), size)
+        readable = weight >= 0.5
+        kept = value if domain.invalid == 0 else value * valid
+        averaged = resample_values(kept, size) / np.maximum(weight, 1e-6)
     highest, no_reading = 2**domain.bits - 1, domain.invalid
     if domain.modality == "depth":
         averaged = averaged * (domain.scale * MILLIMETRES_PER_METRE)
@@ -71,11 +95,7 @@ def resize(array: Array, domain: Domain, size: int) -> Array:
     stored = np.clip(np.rint(averaged), 0, highest)
     if valid is not None and no_reading is not None:
         # an average must not round to the integer that means "no reading"
-        neighbour = no_reading + 1 if no_reading < highest else no_reading - 1
-        stored = np.where(stored == no_reading, neighbour, stored)
-        stored = np.where(valid, stored, no_reading)
+        stored = np.where(stored == no_reading, beside(no_reading, highest), stored)
+        if readable is not None:
+            stored = np.where(readable, stored, no_reading)
     return stored.astype(np.uint8 if highest == 255 else np.uint16)
-
-
-def _filter(value: Array, size: int) -> Array:
-    return np.asarray(Image.fromarray(value).resize((size, size), Image.Resampling.BILINEAR))

@@ -4,36 +4,129 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
 
-from socketlab.cli.terminal import console, progress_bar, say
-from socketlab.data import describe, known_manifests, load_manifest
+from socketlab.cli.data_init import data_init
+from socketlab.cli.data_tables import archive_table, here, list_table
+from socketlab.cli.terminal import can_ask, console, progress_bar, say
+from socketlab.data import Manifest, describe, known_manifests, load_manifest
+from socketlab.data.archives import free_space
+from socketlab.data.layout_schema import ScenesLayout
+from socketlab.data.locating import find_root, how_by_hand, needed_space, pieces_of
 
-data_app = typer.Typer(help="Data sets: list, describe, prepare.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets: list, describe, get, init, prepare.", no_args_is_help=True)
+
+data_app.command("init")(data_init)
+
+DataDir = Annotated[Path, typer.Option(help="where files and prepared images are kept")]
 
 
 @data_app.command("list")
-def data_list() -> None:
-    """The data sets that have a manifest."""
-    table = Table(Column("name", no_wrap=True), "domains", "classes (TR + TI)", "images", "title")
-    for name in known_manifests():
-        manifest = load_manifest(name)
-        classes = manifest.classes
-        images = sum(row.images for row in describe(manifest))
-        counts = f"{len(classes.task_relevant)} + {len(classes.task_irrelevant)}"
-        table.add_row(name, " ".join(manifest.domains), counts, str(images), manifest.title)
-    console.print(table)
+def data_list(data_dir: DataDir = Path("data")) -> None:
+    """The data sets that have a manifest, and what of each is on this machine."""
+    console.print(list_table(known_manifests(), data_dir, console.width))
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="name or path of a manifest")],
+    archive: Annotated[
+        list[Path] | None, typer.Option(help="a published file that is already here; repeatable")
+    ] = None,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="download without asking")
+    ] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Get a data set's files: find, or download, verify and unpack its archives.
+
+    Shows sizes and terms and asks first. An archive that is already on disk is used where it is.
+    """
+    manifest = load_manifest(name)
+    if isinstance(manifest.layout, ScenesLayout):
+        say(f"{manifest.name} is drawn, not downloaded.")
+    else:
+        from socketlab.data.acquire import acquire
+
+        given = archive or []
+        if manifest.archives and find_root(manifest, data_dir) is None:
+            _agree(manifest, given, accept_terms, data_dir)
+        folder = acquire(
+            manifest,
+            data_dir=data_dir,
+            archives=given,
+            say=say,
+            bars=lambda title: progress_bar(title, of_bytes=True),
+        )
+        say(f"The files of {manifest.name} are in {folder}")
+    where = "" if data_dir == Path("data") else f" --data-dir {data_dir}"
+    say(f"Next: socketlab data prepare {name}{where}")
+
+
+def _agree(manifest: Manifest, given: list[Path], accepted: bool, data_dir: Path) -> None:
+    """Show terms and sizes, and have a person agree wherever something is to be downloaded."""
+    _show(manifest, ("title", "citation", "licence", "terms", "homepage"))
+    pieces = pieces_of(manifest, data_dir, given)
+    console.print(archive_table(pieces))
+    while by_hand := [piece for piece in pieces if piece.archive.manual and not piece.present]:
+        if not can_ask():
+            break  # acquire says what to do
+        for piece in by_hand:
+            say(how_by_hand(manifest, piece))
+        typer.confirm("Is it there?", default=True, abort=True)
+        pieces = pieces_of(manifest, data_dir, given)
+    coming = [piece for piece in pieces if not piece.present and not piece.archive.manual]
+    if not coming:
+        return
+    unknown = [piece.archive.filename for piece in coming if piece.size is None]
+    known = sum(piece.size - piece.arrived for piece in coming if piece.size is not None)
+    parts = [decimal(known)] if known else []
+    parts += [f"{', '.join(unknown)}, whose size nobody states"] if unknown else []
+    takes = ""
+    if known:
+        least = "more than" if unknown else "about"
+        takes = f" With everything unpacked this takes {least} {decimal(needed_space(pieces))}."
+    say(f"To download: {', and '.join(parts)}.{takes}")
+    say(f"Free in {data_dir}: {decimal(free_space(data_dir))}.")
+    if accepted:
+        return
+    if not can_ask():
+        raise ValueError(
+            f"{manifest.name}: nobody can be asked here whether the terms above are accepted. "
+            "Read them, then run again with --accept-terms."
+        )
+    typer.confirm("Download under these terms?", abort=True)
+
+
+def _show(manifest: Manifest, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        _line(key, str(getattr(manifest, key)))
+
+
+def _line(key: str, text: str) -> None:
+    """Print a key and what it stands for, in which brackets are no markup."""
+    console.print(Text.assemble((key, "bold"), ": ", text), highlight=False)
 
 
 @data_app.command("info")
-def data_info(name: Annotated[str, typer.Argument(help="name or path of a manifest")]) -> None:
-    """What a manifest says: source, terms, protocols, and counts per class and split."""
+def data_info(
+    name: Annotated[str, typer.Argument(help="name or path of a manifest")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """What a manifest says: source, terms, archives, protocols, and counts per class and split."""
     manifest = load_manifest(name)
-    for key in ("title", "citation", "licence", "terms", "homepage"):
-        console.print(f"[bold]{key}[/]: {getattr(manifest, key)}", highlight=False)
+    _show(manifest, ("title", "citation", "licence", "terms", "homepage"))
+    if manifest.archives:
+        console.print(archive_table(pieces_of(manifest, data_dir, ask=False)))
+    say(f"On this machine: {here(manifest, data_dir)}")
     for title, protocol in manifest.protocols.items():
-        console.print(f"[bold]protocol {title}[/]: {protocol.description}", highlight=False)
+        _line(f"protocol {title}", protocol.description)
     rows = describe(manifest)
+    if not rows:
+        say("Nobody has published how many images of which class there are.")
+        return
     splits = sorted({row.split for row in rows})
     table = Table("domain", "class", "role", *splits)
     keys = dict.fromkeys((row.domain, row.class_name, row.role) for row in rows)
@@ -52,7 +145,7 @@ def data_prepare(
     size: Annotated[
         int | None, typer.Option(min=8, max=1024, help="pixels, square; default: the manifest's")
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="where prepared images are kept")] = Path("data"),
+    data_dir: DataDir = Path("data"),
 ) -> None:
     """Decode (or render) every image once into memory-mapped arrays."""
     manifest = load_manifest(name)

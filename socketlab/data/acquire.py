@@ -1,174 +1,163 @@
-"""Get a data set's files: use a folder that is already there, or download, verify and unpack."""
+"""Get a data set's files: use what is already there, or download, verify and unpack.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tarfile
-import urllib.request
-import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from socketlab.data.manifest import Archive, Manifest
+from filelock import FileLock, Timeout
+
+from socketlab.data.archives import (
+    AcquireError,
+    expected_of,
+    remember,
+    require_space,
+    verify,
+    what_to_do,
+)
+from socketlab.data.downloads import download
+from socketlab.data.locating import (
+    Piece,
+    candidate_roots,
+    find_root,
+    how_by_hand,
+    needed_space,
+    pieces_of,
+    resolve_root,
+)
+from socketlab.data.manifest import Manifest
 from socketlab.data.schema import Progress, Say
+from socketlab.data.unpacking import is_packed, unpack
 
-ROOT_VARIABLE = "SOCKETLAB_ROOT"
-BLOCK = 1 << 20
-ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-TIMEOUT_SECONDS = 60
+__all__ = ["AcquireError", "acquire", "candidate_roots", "find_root", "resolve_root"]
 
-
-class AcquireError(ValueError):
-    """Files that are not there, or not the published ones; the message says what to do."""
-
-
-def candidate_roots(manifest: Manifest, data_dir: Path) -> list[Path]:
-    """Where a data set's folder is looked for, first to last."""
-    project = Path(__file__).resolve().parents[2]
-    folders = [data_dir / "raw" / manifest.name]
-    if os.environ.get(ROOT_VARIABLE):
-        folders.insert(0, Path(os.environ[ROOT_VARIABLE]) / manifest.name)
-    folders += [
-        beside.parent / "shared" / "data" / manifest.name for beside in (Path.cwd(), project)
-    ]
-    return list(dict.fromkeys(folders))
-
-
-def resolve_root(manifest: Manifest, root: Path | None, data_dir: Path) -> Path:
-    """The folder that holds the data set's files.
-
-    An explicit `root` counts alone. Otherwise, in this order: ``$SOCKETLAB_ROOT/<name>``,
-    ``<data_dir>/raw/<name>``, ``../shared/data/<name>`` beside the working folder or the project.
-    Raises `AcquireError` saying what was looked at and what to do.
-    """
-    if root is not None:
-        if root.is_dir():
-            return root
-        raise AcquireError(
-            f"Data set {manifest.name!r}: the given root {root} is no folder. "
-            "Correct --root, or leave it out to have the usual places looked at."
-        )
-    candidates = candidate_roots(manifest, data_dir)
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    looked = ", ".join(map(str, candidates))
-    raise AcquireError(
-        f"Data set {manifest.name!r} was not found. Looked at: {looked}. Get it from "
-        f"{manifest.homepage} ({manifest.terms}), then pass its folder with --root, "
-        f"set {ROOT_VARIABLE} to the folder above it, or link it to "
-        f"{data_dir / 'raw' / manifest.name}."
-    )
+Bars = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a bar with a title; what it gives hears (bytes done, bytes in all)."""
 
 
 def acquire(
     manifest: Manifest,
     *,
     data_dir: Path,
+    archives: Sequence[Path] = (),
     say: Say | None = None,
-    progress: Progress | None = None,
+    bars: Bars | None = None,
 ) -> Path:
-    """Download every archive of the manifest, verify it and unpack it; returns the data folder.
+    """Download every missing archive, verify and unpack all; returns the data set's folder.
 
-    The folder is ``<data_dir>/raw/<name>``; what is already there is not fetched again. Archives
-    stay in ``<data_dir>/raw/.archives`` and count only once they are whole and verified.
-    `progress` hears (bytes done, bytes in all) of each archive whose size is known.
+    The folder is ``<data_dir>/raw/<name>``, or where `find_root` finds it. `archives` are files
+    that are already on disk; they are used where they lie, as are those in the usual places
+    (see `pieces_of`). Others are downloaded to ``<data_dir>/raw/.archives``. A file that is no
+    archive becomes a hard link in the folder, or a symbolic one to another disk. Of two processes
+    one waits. Nothing half-unpacked stays; what has been downloaded does.
 
-    Raises `AcquireError` where the manifest has no archives, an address does not answer, or a
-    file is not the published one.
+    Whoever calls this accepts the terms. Raises `AcquireError` where the manifest has no archives,
+    a person must download one, an address does not answer, the disk is too small, or a file is not
+    the published one or is refused (see `unpacking`).
     """
     tell = say or (lambda line: None)
-    folder = data_dir / "raw" / manifest.name
-    if folder.is_dir():
-        tell(f"{manifest.name} is already in {folder}")
-        return folder
-    if not manifest.archives:
+    open_bar: Bars = bars or (lambda title: nullcontext(lambda done, total: None))
+    raw = data_dir / "raw"
+    there = find_root(manifest, data_dir)
+    if there is None and not manifest.archives:
         raise AcquireError(
             f"Data set {manifest.name!r} has no archive to download. Get it from "
             f"{manifest.homepage} ({manifest.terms}) and pass its folder with --root."
         )
-    archives = data_dir / "raw" / ".archives"
-    archives.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for archive in manifest.archives:
-        path = archives / archive.filename
-        if not path.is_file():
-            tell(f"Downloading {archive.url}")
-            _download(archive, path, progress)
-        paths.append(path)
-    partial = data_dir / "raw" / f".{manifest.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for path in paths:
-            tell(f"Unpacking {path}")
-            unpack(path, partial)
+    if there is None:
+        (raw / ".archives").mkdir(parents=True, exist_ok=True)
+        with _alone(raw / f".{manifest.name}.lock", tell):
+            there = find_root(manifest, data_dir)  # another process may have got it meanwhile
+            if there is None:
+                pieces = pieces_of(manifest, data_dir, archives)
+                return _get(manifest, raw, pieces, tell, open_bar)
+    tell(f"{manifest.name} is already in {there}")
+    return there
+
+
+def _get(manifest: Manifest, raw: Path, pieces: Sequence[Piece], tell: Say, open_bar: Bars) -> Path:
+    missing = [piece for piece in pieces if piece.archive.manual and not piece.present]
+    if missing:
+        lines = [how_by_hand(manifest, piece) for piece in missing]
+        raise AcquireError(
+            "\n".join([*lines, f"Then run again: socketlab data get {manifest.name}"])
+        )
+    folder = raw / manifest.name
+    if folder.exists() and any(folder.iterdir()):
+        raise AcquireError(
+            f"{folder} is there, but does not hold all of {manifest.name!r}. Move the archives in "
+            f"it to {raw / '.archives'}, delete the folder and start again."
+        )
+    require_space(raw, needed_space(pieces), f"getting {manifest.name!r}")
+    for piece in pieces:
+        if piece.present:
+            tell(f"Checking {piece.path}")
+            verify(raw, manifest, piece.archive, piece.path)
+    for piece in pieces:
+        if not piece.present:
+            _fetch(manifest, raw, piece, tell, open_bar)
+    partial = raw / f".{manifest.name}.partial"
+    with _fresh(partial):
+        for piece in pieces:
+            if is_packed(piece.archive.filename):
+                tell(f"Unpacking {piece.path}")
+                with open_bar(piece.archive.filename) as bar:
+                    unpack(piece.path, partial, bar)
+            else:
+                _link(piece.path, partial / piece.archive.filename)
+        # only what could be unpacked is worth remembering
+        for piece in pieces:
+            remember(raw, manifest, piece.archive, piece.path)
         partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
-def verify_archive(archive: Archive, path: Path) -> None:
-    """Raise `AcquireError` unless `path` has the published size and checksum, if there are any."""
-    found = path.stat().st_size
-    if archive.bytes is not None and found != archive.bytes:
-        raise AcquireError(
-            f"{path}: {found} bytes, expected {archive.bytes}. Delete it and download "
-            f"{archive.url} again; if it stays so, the published file has changed."
-        )
-    kind, _, digest = archive.checksum.partition(":")
-    if not digest:
-        return
-    with path.open("rb") as file:
-        computed = hashlib.file_digest(file, kind).hexdigest()
-    if computed != digest:
-        raise AcquireError(
-            f"{path}: {kind} is {computed}, expected {digest}. Delete it and download "
-            f"{archive.url} again; if it stays so, the published file has changed."
-        )
+def _fetch(manifest: Manifest, raw: Path, piece: Piece, tell: Say, open_bar: Bars) -> None:
+    archive, path = piece.archive, piece.path
+    with _alone(path.with_name(f".{path.name}.lock"), tell):
+        if path.is_file():  # for another data set that is made of the same archive
+            return verify(raw, manifest, archive, path)
+        size, checksum = expected_of(raw, manifest, archive)
+        tell(f"Downloading {archive.url}")
+        advice = what_to_do(raw, manifest, archive)
+        with open_bar(archive.filename) as bar:
+            download(archive.url, path, size=size, checksum=checksum, advice=advice, progress=bar)
 
 
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into `folder`; any other file is copied there.
-
-    Raises `AcquireError` for a broken archive and for one whose members would land elsewhere.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def _link(path: Path, link: Path) -> None:
+    target = path.resolve()
     try:
-        if not path.name.endswith(ARCHIVE_ENDINGS):
-            shutil.copy2(path, folder / path.name)
-        elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                archive.extractall(folder)  # drops ".." and leading slashes by itself
-        else:
-            with tarfile.open(path) as archive_file:
-                archive_file.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise AcquireError(f"{path} cannot be unpacked: {error}. Delete it and start again.") from (
-            error
-        )
+        os.link(target, link)
+    except OSError:  # another disk, another owner, or a file system without hard links
+        link.symlink_to(target)
 
 
-def _download(archive: Archive, path: Path, progress: Progress | None) -> None:
-    partial = path.with_name(path.name + ".part")
+@contextmanager
+def _alone(path: Path, tell: Say) -> Iterator[None]:
+    lock = FileLock(path)
     try:
-        with (
-            urllib.request.urlopen(archive.url, timeout=TIMEOUT_SECONDS) as answer,
-            partial.open("wb") as file,
-        ):
-            done = 0
-            while block := answer.read(BLOCK):
-                file.write(block)
-                done += len(block)
-                if progress is not None and archive.bytes is not None:
-                    progress(done, archive.bytes)
-        verify_archive(archive, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise AcquireError(
-            f"{archive.url} cannot be downloaded: {error}. Get it by hand from there and put it "
-            f"at {path}."
-        ) from error
+        lock.acquire(blocking=False)
+    except Timeout:
+        tell("Another process is getting the same files; waiting for it")
+        lock.acquire()
+    try:
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[None]:
+    # we hold the lock, so whatever lies here was left by a process that was killed
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from socketlab.data.layouts import paired_folders, scenes
+from socketlab.data.layouts import files, nyu_depth, paired_folders, scenes, sunrgbd
 from socketlab.data.layouts.records import Fill, SampleRecord
 from socketlab.data.manifest import Manifest, UnknownName
 
@@ -31,7 +31,11 @@ class LayoutFunctions:
 
 LAYOUTS: dict[str, LayoutFunctions] = {
     "paired_folders": LayoutFunctions(
-        paired_folders.list_samples, paired_folders.fill, True, paired_folders.VERSION
+        paired_folders.list_samples, files.fill, True, paired_folders.VERSION
+    ),
+    "sunrgbd": LayoutFunctions(sunrgbd.list_samples, files.fill, True, sunrgbd.VERSION),
+    "nyu_depth_v2": LayoutFunctions(
+        nyu_depth.list_samples, nyu_depth.fill, True, nyu_depth.VERSION
     ),
     "scenes": LayoutFunctions(scenes.list_samples, scenes.fill, False, scenes.VERSION),
 }

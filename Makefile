@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap clean
+.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -30,7 +30,7 @@ test: install ## lint, types, layers and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" -n 2 --dist loadfile
 
 test-browser: install ## notebooks 03, 04 and 05 in JupyterLab and Chromium; about 3 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
@@ -56,6 +56,9 @@ bench-gap: install ## what the gap laboratory costs: measures, maps, explorer; a
 	$(BIN)/python benchmarks/gap_numbers.py --write
 	$(BIN)/python benchmarks/gap_maps.py --write
 	$(BIN)/python benchmarks/gap_explorer.py --write
+
+bench-preparing: install ## how fast images are prepared, against decoding alone; about 2 minutes
+	$(BIN)/python benchmarks/preparing.py --write
 
 clean: ## remove the environment; runs/ and data/ stay
 	rm -rf $(VENV)

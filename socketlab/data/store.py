@@ -10,13 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,12 @@ from filelock import FileLock, Timeout
 from socketlab.data.acquire import resolve_root
 from socketlab.data.layouts import SampleRecord, layout_functions
 from socketlab.data.layouts.records import PreparationError
-from socketlab.data.schema import Domain, Manifest, Progress, Say, UnknownName
+from socketlab.data.preparing import Preparation, fill_store
+from socketlab.data.schema import Manifest, Progress, Say, UnknownName, sensor_of
+from socketlab.data.store_files import STORE_VERSION, array_file, sha256_of
 
-STORE_VERSION = 1
+Counts = Mapping[tuple[str, str, str], int]
+"""Images by domain, class and split."""
 COLUMNS = ("id", "class", "domain", "split", "pair_id", "path", "row")
 DATA_FOLDER = Path("data")
 
@@ -51,15 +51,15 @@ class Store:
         """The read-only images of `domain`, [N, S, S, 3] or [N, S, S]; raises `UnknownName`."""
         if domain not in self.manifest.domains:
             raise UnknownName(f"domain of {self.manifest.name!r}", domain, self.manifest.domains)
-        images = np.load(self.folder / _file_name(domain), mmap_mode="r")
+        images = np.load(self.folder / array_file(domain), mmap_mode="r")
         if not isinstance(images, np.memmap):
-            raise ValueError(f"{self.folder / _file_name(domain)} is no plain array file.")
+            raise ValueError(f"{self.folder / array_file(domain)} is no plain array file.")
         return images
 
     def verify(self) -> list[str]:
         """Array files whose SHA-256 is not the one written when they were prepared."""
         written = json.loads((self.folder / "store.json").read_text())["sha256"]
-        return [name for name, digest in written.items() if _sha256(self.folder / name) != digest]
+        return [name for name, digest in written.items() if sha256_of(self.folder / name) != digest]
 
 
 def prepare(
@@ -74,11 +74,13 @@ def prepare(
     """Decode (or render) every image once at `size` x `size`; a second call finds the store.
 
     `root`: the data set's folder, None to look for it (see `acquire.resolve_root`). `say` hears
-    one line per stage, `progress` (images done, images in all). The same manifest, images and
-    size give the same bytes. Nothing half-prepared stays behind, whatever happens.
+    one line per stage, and how far it is where no terminal shows that; `progress` hears (images
+    done, images in all). The same manifest, images and size give the same bytes, also where an
+    earlier call was interrupted: the parts that it had done are taken over, if `root` and the
+    table of samples are the same. Nothing half-prepared is ever taken for a store.
 
     Raises `PreparationError`, whose ``problems`` names every file, table row and count that is
-    not as the manifest says.
+    not as the manifest says, or says that the disk is full.
     """
     tell = say or (lambda line: None)
     if size < 1:
@@ -96,10 +98,13 @@ def prepare(
         where = resolve_root(manifest, root, data_dir) if layout.needs_root else data_dir
         samples = _table(layout.list_samples(manifest, where))
         check_counts(manifest, samples)
+        if not manifest.expected:
+            tell(f"The manifest expects no counts; found: {_counts(samples)}")
         tell(f"Preparing {len(samples)} images of {manifest.name} at {size} px")
-        with _partial(folder) as partial:
-            _write(manifest, where, samples, size, partial, progress)
-            os.replace(partial, folder)
+        partial = folder.with_name(f".{folder.name}.partial")
+        given = Preparation(manifest, where, samples, size)
+        fill_store(given, partial, say=tell, progress=progress)
+        os.replace(partial, folder)
     tell(f"Prepared {len(samples)} images: {folder}")
     return open_store(manifest, size=size, data_dir=data_dir)
 
@@ -114,12 +119,28 @@ def open_store(manifest: Manifest, *, size: int, data_dir: Path = DATA_FOLDER) -
             + ("" if data_dir == DATA_FOLDER else f" --data-dir {data_dir}")
         )
     samples = pd.read_parquet(folder / "samples.parquet")
-    check_counts(manifest, samples)
+    try:
+        check_counts(manifest, samples)
+    except PreparationError as error:
+        raise PreparationError(
+            f"What is prepared in {folder} does not have the counts of the manifest of "
+            f"{manifest.name!r}: delete that folder and prepare again",
+            error.problems,
+        ) from error
     return Store(manifest, folder, size, samples)
 
 
 def check_counts(manifest: Manifest, samples: pd.DataFrame) -> None:
-    """Raise `PreparationError` with each domain, class and split whose count is not expected."""
+    """Raise `PreparationError` with each domain, class and split whose count is not expected.
+
+    A manifest without expected counts takes what there is, but not a domain without an image. One
+    with `unknown_labels` takes that many images more.
+    """
+    if not manifest.expected:
+        empty = sorted(set(manifest.domains) - set(samples["domain"]))
+        if empty:
+            raise PreparationError(f"Data set {manifest.name!r} has domains without images", empty)
+        return
     found = Counter(zip(samples["domain"], samples["class"], samples["split"], strict=True))
     expected = {
         (domain, class_name, split): count
@@ -133,10 +154,21 @@ def check_counts(manifest: Manifest, samples: pd.DataFrame) -> None:
         for key in sorted(expected.keys() | found.keys())
         if expected.get(key, 0) != found[key]
     ]
-    if problems:
+    if problems and not _explained(manifest, found, expected):
         raise PreparationError(
             f"Data set {manifest.name!r} does not have the counts of its manifest", problems
         )
+
+
+def _explained(manifest: Manifest, found: Counts, expected: Counts) -> bool:
+    """Whether nothing is missing, and no domain has more beyond what `unknown_labels` allows."""
+    if any(found.get(key, 0) < count for key, count in expected.items()):
+        return False
+    more: Counter[str] = Counter()
+    for key, count in found.items():
+        more[key[0]] += count - expected.get(key, 0)
+    allowed = manifest.unknown_labels
+    return all(count <= allowed.get(sensor_of(domain), 0) for domain, count in more.items())
 
 
 def _folder(manifest: Manifest, size: int, data_dir: Path) -> Path:
@@ -152,7 +184,7 @@ def _folder(manifest: Manifest, size: int, data_dir: Path) -> Path:
         "layout": manifest.layout.model_dump(mode="json"),
         "classes": manifest.classes.model_dump(mode="json"),
         "domains": {
-            name: domain.model_dump(mode="json", exclude={"range", "unit"})
+            name: domain.model_dump(mode="json", exclude={"range", "unit", "intrinsics"})
             for name, domain in manifest.domains.items()
         },
     }
@@ -171,6 +203,14 @@ def _table(records: list[SampleRecord]) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
+def _counts(samples: pd.DataFrame) -> str:
+    classes = samples.groupby("domain")["class"].agg(["size", "nunique"])
+    return ", ".join(
+        f"{domain} {images} images of {names} classes"
+        for domain, images, names in classes.itertuples()
+    )
+
+
 @contextmanager
 def _lock(folder: Path, tell: Say) -> Iterator[None]:
     lock = FileLock(folder.parent / f".{folder.name}.lock")
@@ -183,71 +223,3 @@ def _lock(folder: Path, tell: Say) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    # we hold the lock, so whatever lies here was left by a process that was killed
-    for stale in folder.parent.glob(f".{folder.name}.partial*"):
-        shutil.rmtree(stale)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-    partial.chmod(0o755)  # mkdtemp makes it private, and stores are shared on servers
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(
-    manifest: Manifest,
-    root: Path,
-    samples: pd.DataFrame,
-    size: int,
-    folder: Path,
-    progress: Progress | None,
-) -> None:
-    images = {
-        name: np.lib.format.open_memmap(
-            folder / _file_name(name),
-            mode="w+",
-            dtype=_dtype(domain),
-            shape=(
-                int((samples["domain"] == name).sum()),
-                size,
-                size,
-                *((3,) if domain.modality == "rgb" else ()),
-            ),
-        )
-        for name, domain in manifest.domains.items()
-    }
-    problems = layout_functions(manifest.layout.kind).fill(
-        manifest, root, samples, images, progress
-    )
-    if problems:
-        raise PreparationError(f"Data set {manifest.name!r} cannot be prepared", problems)
-    for array in images.values():
-        array.flush()
-    samples.to_parquet(folder / "samples.parquet", index=False)
-    record = {
-        "name": manifest.name,
-        "manifest_sha256": manifest.digest(),
-        "size": size,
-        "store_version": STORE_VERSION,
-        "images": {name: len(array) for name, array in images.items()},
-        "sha256": {_file_name(name): _sha256(folder / _file_name(name)) for name in images},
-        "versions": {name: version(name) for name in ("numpy", "pandas", "pillow")},
-    }
-    (folder / "store.json").write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _dtype(domain: Domain) -> type[np.uint8] | type[np.uint16]:
-    return np.uint16 if domain.modality == "depth" or domain.bits == 16 else np.uint8
-
-
-def _file_name(domain: str) -> str:
-    return domain.replace("/", "_") + ".npy"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,11 +12,18 @@ from filelock import FileLock
 from PIL import Image
 
 from socketlab.data import store as store_module
-from socketlab.data.layouts import image_files, paired_folders
+from socketlab.data.layouts import files
 from socketlab.data.layouts.image_files import resize
 from socketlab.data.layouts.records import PreparationError
 from socketlab.data.manifest import UnknownName, load_manifest
-from socketlab.data.store import COLUMNS, NotPrepared, Store, open_store, prepare
+from socketlab.data.store import (
+    COLUMNS,
+    NotPrepared,
+    Store,
+    check_counts,
+    open_store,
+    prepare,
+)
 
 
 def prepared(small: Any, size: int = 6, **more: Any) -> Store:
@@ -108,7 +115,7 @@ def test_every_bad_file_is_reported_at_once(small: Any) -> None:
     assert len(found) == 5
     assert found[0].startswith("bed/00_rgb.png: cannot identify image file")
     assert found[1] == "bed/01_rgb.png: expected 8-bit RGB, found mode I;16"
-    assert found[2] == "gate/05_depth.png: expected 16-bit grey, found mode L"
+    assert found[2].startswith("gate/05_depth.png: expected 16-bit grey, found mode L")
     assert found[3].startswith("partners differ in size: ")
     assert "gate/06_rgb.png is 12 x 10" in found[3] and "gate/06_depth.png is 6 x 5" in found[3]
     assert found[4].startswith("sofa/03_depth.png: ")
@@ -116,22 +123,24 @@ def test_every_bad_file_is_reported_at_once(small: Any) -> None:
 
 
 def test_a_file_that_vanishes_is_reported(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = image_files.read_image
+    original = files.read_image
 
     def vanish(path: Path, domain: Any) -> Any:
         if path.name == "00_rgb.png":
             path.unlink()
         return original(path, domain)
 
-    monkeypatch.setattr(paired_folders, "read_image", vanish)
+    monkeypatch.setattr(files, "read_image", vanish)
     with pytest.raises(PreparationError, match=r"00_rgb\.png: .*No such file"):
         prepared(small)
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, OSError, MemoryError])
-def test_nothing_half_prepared_stays(small: Any, exception: type[BaseException]) -> None:
+def test_an_exception_before_anything_is_done_leaves_nothing(
+    small: Any, exception: type[BaseException]
+) -> None:
     def stop(done: int, total: int) -> None:
-        assert list((small.data_dir / "small").glob(".6-*.partial*/cam_rgb.npy"))
+        assert list((small.data_dir / "small").glob(".6-*.partial/cam_rgb.npy"))
         raise exception("stopped")
 
     with pytest.raises(exception):
@@ -140,10 +149,9 @@ def test_nothing_half_prepared_stays(small: Any, exception: type[BaseException])
     assert len(prepared(small).samples) == 14  # the lock is free again
 
 
-def test_what_a_killed_process_left_is_removed(small: Any) -> None:
+def test_what_is_of_no_use_is_removed(small: Any) -> None:
     folder = prepared(small).folder
-    stale = folder.with_name(f".{folder.name}.partial-killed")
-    folder.rename(stale)
+    folder.rename(folder.with_name(f".{folder.name}.partial"))  # whole, but nobody said so
     prepared(small)
     assert leftovers(small) == [folder.name]
 
@@ -189,6 +197,23 @@ def test_counts_are_checked_again_when_the_manifest_changes(small: Any) -> None:
         open_store(small.manifest, size=6, data_dir=small.data_dir)
 
 
+def test_without_expected_counts_what_is_found_is_said(small: Any) -> None:
+    del small.raw["expected"]
+    del small.raw["layout"]["parts"][0]["table"]
+    for protocol in small.raw["protocols"].values():
+        for part in ("source", "adapt", "score", "pair"):
+            protocol[f"{part}_splits"] = ["all"]
+    heard: list[str] = []
+    assert len(prepared(small, say=heard.append).samples) == 14
+    assert heard[0] == (
+        "The manifest expects no counts; found: cam/depth 7 images of 3 classes, "
+        "cam/rgb 7 images of 3 classes"
+    )
+    samples = prepared(small).samples
+    with pytest.raises(PreparationError, match=r"domains without images .*\n  cam/depth"):
+        check_counts(small.manifest, samples[samples["domain"] == "cam/rgb"])
+
+
 def test_unprepared_stores_say_the_command(small: Any) -> None:
     with pytest.raises(NotPrepared, match=r"Run: socketlab data prepare small --size 6 --data-dir"):
         open_store(small.manifest, size=6, data_dir=small.data_dir)
@@ -217,3 +242,20 @@ def test_the_real_pairs() -> None:
         row = store.samples.set_index("id").loc["kv1/depth/0100"]
         raw = np.asarray(Image.open(root / str(row["path"]))) / 25.5 * 1000
         assert abs(float(depth[row["row"]].mean()) - raw.mean()) < 5
+
+
+def test_labels_that_were_not_known_may_come_and_none_may_go(small: Any) -> None:
+    small.raw["unknown_labels"] = {"cam": 1}
+    small.raw["expected"] = {name: dict(c) for name, c in small.raw["expected"].items()}
+    for counts in small.raw["expected"].values():
+        counts["bed"] = {"train": 1, "test": 1}  # there are two
+    assert len(prepared(small).samples) == 14
+    for counts in small.raw["expected"].values():
+        counts["sofa"] = {"test": 1}  # one more is one too many
+    with pytest.raises(PreparationError, match="delete that folder and prepare again"):
+        prepared(small)
+    for counts in small.raw["expected"].values():
+        counts["sofa"] = {"train": 1, "test": 2}  # one is missing, whatever may come
+        counts["bed"] = {"train": 2, "test": 1}
+    with pytest.raises(PreparationError, match="expected 2 images, found 1"):
+        prepared(small)

@@ -32,6 +32,12 @@ class SampleRecord:
     path: str
 
 
+def partner_keys(samples: pd.DataFrame) -> list[str]:
+    """What images of one group share, per row of the table: the pair id, or one's own id."""
+    pairs = zip(samples["pair_id"], samples["id"], strict=True)
+    return [pair_id or f"alone {own_id}" for pair_id, own_id in pairs]
+
+
 class PreparationError(ValueError):
     """Images or tables that cannot be used; `problems` holds every one, the message the first."""
 
@@ -47,6 +53,8 @@ class PreparationError(ValueError):
 class Fill(Protocol):
     """Write the prepared images of `samples` (with a ``row`` column) into `arrays` (by domain).
 
+    `samples` is a part of the data set's table that holds all partners of its images: it is called
+    once per part. `progress` hears (images of this part that are done, images of this part).
     Returns every problem found, as sentences that name the file.
     """
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from socketlab.data import scenes
+from socketlab.data.layout_schema import ScenesLayout
 from socketlab.data.layouts.records import Arrays, PreparationError, SampleRecord
 from socketlab.data.layouts.threads import in_threads
-from socketlab.data.schema import Manifest, Progress, ScenesLayout, UnknownName, sensor_of
+from socketlab.data.schema import Manifest, Progress, UnknownName, sensor_of
 
-CHUNK = 64
-CHUNKS_AT_ONCE = 64
+# as many as the renderer draws at once at 64 px: more in a task would leave cores without one
+SCENES_PER_TASK = 16
+TASKS_AT_ONCE = 64
 
 VERSION = hashlib.sha256(
     b"".join(
@@ -79,13 +81,14 @@ def fill(
     rows = samples.set_index(["domain", "path"])["row"]
     # sorted: a class at a time is what renders fastest
     every = sorted(samples["path"].unique())
-    chunks = []
+    tasks = []
     for sensor in manifest.sensors:
         paths = [path for path in every if path.startswith(f"{sensor}/")]
-        chunks += [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+        starts = range(0, len(paths), SCENES_PER_TASK)
+        tasks += [paths[start : start + SCENES_PER_TASK] for start in starts]
 
-    def draw(chunk: list[str]) -> int:
-        parts = [path.split("/") for path in chunk]
+    def draw(task: list[str]) -> int:
+        parts = [path.split("/") for path in task]
         sensor = parts[0][0]
         drawn = scenes.render(
             [class_name for _, class_name, _ in parts],
@@ -97,11 +100,11 @@ def fill(
         domains = [name for name in manifest.domains if sensor_of(name) == sensor]
         for domain in domains:
             image = getattr(drawn, manifest.domains[domain].modality)
-            arrays[domain][rows.loc[[(domain, path) for path in chunk]].to_numpy()] = image
-        return len(chunk) * len(domains)
+            arrays[domain][rows.loc[[(domain, path) for path in task]].to_numpy()] = image
+        return len(task) * len(domains)
 
     done = 0
-    for images in in_threads(draw, chunks, at_once=CHUNKS_AT_ONCE):
+    for images in in_threads(draw, tasks, at_once=TASKS_AT_ONCE):
         done += images
         if progress is not None:
             progress(done, len(samples))

@@ -1,0 +1,54 @@
+"""The files of a store: what they are called, what they hold, how they are written whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from socketlab.data.domain_schema import Domain
+
+STORE_VERSION = 1
+
+
+def array_file(domain: str) -> str:
+    """The name of the file that holds a domain's images."""
+    return domain.replace("/", "_") + ".npy"
+
+
+def dtype_of(domain: Domain) -> type[np.uint8] | type[np.uint16]:
+    """What a domain's images are kept as: depth in millimetres takes 16 bits."""
+    return np.uint16 if domain.modality == "depth" or domain.bits == 16 else np.uint8
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Releases of the libraries that decide what the pixels become."""
+    return {name: version(name) for name in ("numpy", "pandas", "pillow", "scipy", "torch")}
+
+
+def open_array(
+    folder: Path, domain: str, mode: Literal["r", "r+"]
+) -> np.memmap[Any, np.dtype[Any]]:
+    """A domain's images, mapped into memory to look at (``r``) or to write into (``r+``)."""
+    array: np.memmap[Any, np.dtype[Any]] = np.load(folder / array_file(domain), mmap_mode=mode)
+    return array
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A reader, or whoever comes after a kill, finds the old file or the new one."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

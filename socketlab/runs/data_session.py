@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from socketlab.data import Manifest
+from socketlab.data.encoded import encoded_array
 from socketlab.data.opening import open_views
 from socketlab.data.store import Store, prepare
 from socketlab.data.views import Views
@@ -29,13 +30,22 @@ class DataSession(Session):
     @cached_property
     def store(self) -> Store:
         """The prepared images; they are prepared now if they were not."""
-        parameters = self.parameters
-        root = at_home(parameters.root) if parameters.root else None
+        return self._prepared(self.manifest, self.parameters.root)
+
+    def pair_store(self, protocol: str) -> Store | None:
+        """The images of the data set that a protocol takes its TI pairs from, if it names one.
+
+        They are prepared now, at the size of the others, if they were not.
+        """
+        manifest = self.parameters.pair_manifest(protocol)
+        return None if manifest is None else self._prepared(manifest, None)
+
+    def _prepared(self, manifest: Manifest, root: str | None) -> Store:
         return prepare(
-            self.manifest,
-            root=root,
-            size=parameters.size,
-            data_dir=at_home(parameters.data_dir),
+            manifest,
+            root=at_home(root) if root else None,
+            size=self.parameters.size,
+            data_dir=at_home(self.parameters.data_dir),
             say=print,
         )
 
@@ -47,9 +57,25 @@ class DataSession(Session):
         source = source or given.source_domains[0]
         asked = (protocol or given.protocol, target or given.target, source)
         if self._views is None or self._views[0] != asked:
-            views = open_views(self.store, protocol=asked[0], source=source, target=asked[1])
+            self._make_encoded(asked[0], asked[1])
+            views = open_views(
+                self.store,
+                protocol=asked[0],
+                source=source,
+                target=asked[1],
+                pair_store=self.pair_store(asked[0]),
+                encoding=given.encoding,
+            )
             self._views = (asked, views)
         return self._views[1]
+
+    def _make_encoded(self, protocol: str, target: str) -> None:
+        """What is made of whole frames, of all cameras that pairs come from; here it says so."""
+        from_all = self.manifest.protocol(protocol).pair_sensors == "all"
+        for name, domain in self.manifest.domains.items():
+            used = name == target or (from_all and domain.modality == "depth")
+            if used and self.parameters.encoding == "hha":
+                encoded_array(self.store, name, "hha", say=print)
 
     def trip(
         self,

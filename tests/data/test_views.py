@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from socketlab.data.manifest import Manifest, UnknownName
 from socketlab.data.opening import open_views
+from socketlab.data.schema import UNLABELLED
 from socketlab.data.store import Store, prepare
 from socketlab.data.views import (
     Evaluation,
@@ -175,3 +177,106 @@ def test_labelled_images_by_row_and_by_id_keep_their_labels(store: Store) -> Non
     ids = whole.images.ids[::-1]
     assert whole.names_of(ids) == known[list(ids)].tolist()
     assert whole.by_id() == {n: whole.classes.index(known[n]) for n in whole.images.ids}
+
+
+def renamed(store: Store, ids: list[str], name: str) -> Store:
+    """The same images, of which some are of another class."""
+    samples = store.samples.copy()
+    samples.loc[samples["id"].isin(ids), "class"] = name
+    return Store(store.manifest, store.folder, store.size, samples)
+
+
+def test_unlabelled_images_are_adapted_on_and_never_scored(store: Store) -> None:
+    some = renamed(store, ["cam/depth/00", "cam/depth/02"], UNLABELLED)
+    opened = views(some)
+    assert opened.target.images.ids == ("cam/depth/00", "cam/depth/01", "cam/depth/03")
+    assert opened.evaluation.images.ids == ("cam/depth/04",)
+    assert opened.target_labels.images.ids == ("cam/depth/01", "cam/depth/03")
+    assert opened.source.images.ids == views(store).source.images.ids
+
+
+def test_without_a_labelled_target_image_nothing_is_scored(store: Store) -> None:
+    ids = [f"cam/depth/{number:02}" for number in range(5)]
+    opened = views(renamed(store, ids, UNLABELLED))
+    assert opened.target.images.ids == ("cam/depth/00", "cam/depth/01", "cam/depth/03")
+    for part in (opened.evaluation, opened.target_labels):
+        assert type(part) is Evaluation and part.classes == ("sofa", "bed")
+        assert part.images.raw.shape == (0, 6, 6) and part.images.raw.dtype == torch.uint16
+        assert part.labels.shape == (0,) and part.labels.dtype == torch.int64
+    assert opened.target_pairs is None and opened.evaluation_pairs is None
+    # images of another split cannot make up for those that are missing
+    with pytest.raises(ValueError, match=r"selects no image of cam/depth \(splits test\)"):
+        views(renamed(store, ["cam/depth/02", "cam/depth/04"], UNLABELLED))
+
+
+def test_a_missing_source_is_an_error_only_when_it_is_asked_for(store: Store) -> None:
+    ids = [f"cam/rgb/{number:02}" for number in range(5)]
+    opened = views(renamed(store, ids, UNLABELLED))
+    assert len(opened.target.images) == 3 and opened.pairs is not None
+    assert opened.source_evaluation.images.raw.shape == (0, 6, 6, 3)
+    with pytest.raises(ValueError, match=r"selects no image of cam/rgb \(splits train\)"):
+        _ = opened.source
+
+
+@pytest.fixture
+def elsewhere(store: Store) -> Store:
+    """The images of `store` as another data set, by a camera of another range and name."""
+    manifest = store.manifest
+    domains = {
+        name.replace("cam", "other"): domain.model_copy(
+            update={"range": (0.1, 4.0)} if domain.modality == "depth" else {}
+        )
+        for name, domain in manifest.domains.items()
+    }
+    samples = store.samples.replace({"cam/": "other/"}, regex=True)
+    other = manifest.model_copy(update={"name": "other", "domains": domains})
+    folder = store.folder.parent / "other"
+    folder.mkdir()
+    for modality in ("rgb", "depth"):
+        shutil.copy(store.folder / f"cam_{modality}.npy", folder / f"other_{modality}.npy")
+    return Store(other, folder, store.size, samples)
+
+
+def with_pairs_from(store: Store, name: str | None) -> Store:
+    rules = store.manifest.protocol("held_out").model_copy(update={"pairs_from": name})
+    manifest = store.manifest.model_copy(update={"protocols": {"held_out": rules}})
+    return Store(manifest, store.folder, store.size, store.samples)
+
+
+def test_pairs_of_another_data_set_keep_their_own_range(store: Store, elsewhere: Store) -> None:
+    given: dict[str, Any] = {"protocol": "held_out", "target": "cam/depth"}
+    here = with_pairs_from(store, "other")
+    opened = open_views(here, source="cam/rgb", pair_store=elsewhere, **given)
+    assert opened.pairs is not None
+    assert opened.pairs.pair_ids == ("other/05", "other/06")  # both splits of its class gate
+    assert opened.pairs.target.format.high == 4000.0
+    assert opened.target.images.format.high == 8000.0
+    own = views(store).pairs
+    assert own is not None and torch.equal(opened.pairs.source.raw, own.source.raw)
+    # a source that only the pairs have is good for a model that was brought
+    brought = open_views(here, source="other/rgb", pair_store=elsewhere, **given)
+    assert brought.pairs is not None and brought.pairs.pair_ids == opened.pairs.pair_ids
+    assert brought.source_evaluation.images.raw.shape == (0, 6, 6, 3)
+    with pytest.raises(ValueError, match=r"selects no image of other/rgb"):
+        _ = brought.source
+
+
+def test_what_does_not_fit_the_pairs_of_another_data_set(store: Store, elsewhere: Store) -> None:
+    given: dict[str, Any] = {"protocol": "held_out", "source": "cam/rgb", "target": "cam/depth"}
+    here = with_pairs_from(store, "other")
+    with pytest.raises(ValueError, match=r"TI pairs from 'other', but pair_store holds 'nothing'"):
+        open_views(here, **given)
+    with pytest.raises(ValueError, match=r"from 'its own data set', but pair_store holds 'other'"):
+        open_views(store, pair_store=elsewhere, **given)
+    larger = Store(elsewhere.manifest, elsewhere.folder, 12, elsewhere.samples)
+    with pytest.raises(ValueError, match=r"'other' are prepared at 12 px, .* 'small' at 6 px"):
+        open_views(here, pair_store=larger, **given)
+    bare = elsewhere.manifest.classes.model_copy(update={"task_irrelevant": ()})
+    manifest = elsewhere.manifest.model_copy(update={"classes": bare})
+    without = Store(manifest, elsewhere.folder, elsewhere.size, elsewhere.samples)
+    with pytest.raises(ValueError, match=r"'other' \(pairs_from\) has no task-irrelevant pair"):
+        _ = open_views(here, pair_store=without, **given).pairs
+    shared = elsewhere.manifest.model_copy(update={"overlaps": {"small": "all of them"}})
+    same = Store(shared, elsewhere.folder, elsewhere.size, elsewhere.samples)
+    with pytest.raises(ValueError, match=r"'small' and 'other' share images"):
+        open_views(here, pair_store=same, **given)

@@ -1,181 +1,209 @@
-"""A folder per class, one file per domain and id: ``bedroom/0055_rgb.jpg``, ``0055_depth.png``."""
+"""Image files in folders, part by part: ``bedroom/0055_rgb.jpg``, ``rgb/0055.png``, ...
+
+Files of one sensor that agree in class, set and id are partners, within their part. Where a part
+has both a class of its own and a table, the table names the classes, and images without a row
+have the part's class and split: `unlabelled`, as a rule.
+"""
 
 from __future__ import annotations
 
-import csv
-import glob
 import hashlib
-import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-import pandas as pd
+from socketlab.data.layout_schema import FolderPart, PairedFoldersLayout
+from socketlab.data.layouts.folder_files import (
+    PLACE,
+    Key,
+    class_folders,
+    file_of,
+    find_files,
+)
+from socketlab.data.layouts.folder_tables import Named, read_table
+from socketlab.data.layouts.records import PreparationError, SampleRecord
+from socketlab.data.layouts.splitting import drawn_splits
+from socketlab.data.schema import UNLABELLED, Manifest, sensor_of
 
-from socketlab.data.layouts.image_files import UNREADABLE, read_image, resize
-from socketlab.data.layouts.records import Arrays, PreparationError, SampleRecord
-from socketlab.data.layouts.threads import in_threads
-from socketlab.data.schema import Manifest, PairedFoldersLayout, Progress, sensor_of
+VERSION = "2"
 
-VERSION = "1"
-GROUPS_AT_ONCE = 256
 
-TABLE_COLUMNS = ("id", "class", "split")
+@dataclass(frozen=True)
+class _Part:
+    """A part with what was found of it: its files by domain, and what each image is called."""
 
-Key = tuple[str, str]
-"""(class, id as the file names have it)"""
+    says: FolderPart
+    folder: Path
+    files: dict[str, dict[Key, Path]]
+    named: Named
 
 
 def list_samples(manifest: Manifest, root: Path) -> list[SampleRecord]:
-    """The samples under `root`, every one with all partners, a known class and a split.
+    """The samples of all parts, every one with its partners, a known class and a split.
 
-    Raises `PreparationError` with all of: unknown class folders, class folders that are missing,
-    files without partner, table rows without files, files without table row, ids written twice,
-    unknown classes and splits.
+    A path is relative to `root` where it lies below it, else absolute.
+
+    Raises `PreparationError` with all of: missing folders, unknown class folders, class folders
+    that are missing, patterns without files, files without partner or in two parts, table rows
+    without files, files without table row, ids written twice, unknown classes and splits.
     """
-    layout = _layout(manifest)
-    problems = _folder_problems(manifest, root)
-    found = {domain: _find(manifest, root, pattern) for domain, pattern in layout.patterns.items()}
-    complete: dict[str, set[Key]] = {}
-    for sensor in manifest.sensors:
-        domains = [domain for domain in found if sensor_of(domain) == sensor]
-        every = set().union(*(found[domain] for domain in domains))
-        for domain in domains:
-            for class_name, key in sorted(every - found[domain].keys()):
-                other = next(d for d in domains if (class_name, key) in found[d])
-                missing = f"{class_name}/{layout.patterns[domain].format(id=key)}"
-                problems.append(
-                    f"{found[other][class_name, key]} has no {domain} partner ({missing})"
-                )
-        complete[sensor] = every
-    splits = _splits(manifest, root, set().union(*complete.values()), problems)
+    says = _layout(manifest).parts
+    folders = [root / Path(part.folder).expanduser() for part in says]
+    problems = _folder_problems(manifest, says, folders)
+    parts = [
+        _find(manifest, part, folder, problems)
+        for part, folder in zip(says, folders, strict=True)
+        if folder.is_dir()
+    ]
+    problems += _in_two_parts(parts)
     if problems:
         raise PreparationError(f"Data set {manifest.name!r} in {root} is not as expected", problems)
-    # the class must not be readable from an id, and an id must be one image's
-    readable = all(
-        len({key for _, key in keys}) == len(keys)
-        and not any(class_name in key for class_name, key in keys)
-        for keys in complete.values()
-    )
+    public = {sensor: _public_ids(manifest, sensor, parts) for sensor in manifest.sensors}
     return [
         SampleRecord(
-            id=f"{domain}/{_public(key, readable)}",
-            class_name=key[0],
+            id=f"{domain}/{public[sensor_of(domain)][number, key]}",
+            class_name=part.named[key][0],
             domain=domain,
-            split=splits[key],
-            pair_id=f"{sensor_of(domain)}/{_public(key, readable)}",
-            path=path,
+            split=part.named[key][1],
+            pair_id=f"{sensor_of(domain)}/{public[sensor_of(domain)][number, key]}",
+            path=(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(),
         )
-        for domain, paths in found.items()
-        for key, path in sorted(paths.items())
+        for number, part in enumerate(parts)
+        for domain, files in part.files.items()
+        for key, path in sorted(files.items())
     ]
 
 
-def _public(key: Key, readable: bool) -> str:
-    """The id that travels with an image: the one of the file names where that can be shown."""
-    return key[1] if readable else hashlib.sha256("/".join(key).encode()).hexdigest()[:12]
+def _find(manifest: Manifest, says: FolderPart, folder: Path, problems: list[str]) -> _Part:
+    classes = {*manifest.class_names, UNLABELLED}
+    files: dict[str, dict[Key, Path]] = {domain: {} for domain in says.patterns}
+    taken: set[Path] = set()
+    # `1_rgb.png` fits `{id}.png` too: it is of the pattern that says more of its name
+    for domain, pattern in sorted(
+        says.patterns.items(), key=lambda each: -len(PLACE.sub("", each[1]))
+    ):
+        found = find_files(folder, pattern, classes)
+        files[domain] = {key: path for key, path in found.items() if path not in taken}
+        taken |= set(found.values())
+    for domain, pattern in says.patterns.items():
+        if not files[domain]:
+            problems.append(f"{folder / pattern} (of {domain}) stands for no file")
+    if says.partners == "required":
+        problems += _without_partner(says, files)
+    present = set().union(*files.values())
+    if says.table is None:
+        named = _by_folder(says, present)
+    else:
+        names = (says.class_name, says.split) if says.class_name else None
+        named = read_table(folder / says.table, manifest, present, problems, names=names)
+    return _Part(says, folder, files, named)
 
 
-def _folder_problems(manifest: Manifest, root: Path) -> list[str]:
-    folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."}
-    known = set(manifest.class_names)
-    return [
-        *(f"{root / name} is no class of the manifest" for name in sorted(folders - known)),
-        *(f"{root / name} (class folder) is missing" for name in sorted(known - folders)),
-    ]
+def _by_folder(says: FolderPart, present: Collection[Key]) -> Named:
+    """The class that the part or its folders say, and the part's split or a share of each class."""
+    if not says.test_share:
+        return {key: (says.class_name or key.class_name, says.split) for key in present}
+    named: Named = {}
+    for folder, keys in groupby(sorted(present), key=lambda key: key.class_name):
+        of_class = {str(key): key for key in keys}
+        for text, split in drawn_splits(of_class, says.test_share).items():
+            named[of_class[text]] = (says.class_name or folder, split)
+    return named
 
 
-def _find(manifest: Manifest, root: Path, pattern: str) -> dict[Key, str]:
-    before, after = pattern.split("{id}")
-    expression = re.compile(f"{re.escape(before)}([^/]+){re.escape(after)}")
-    files: dict[Key, str] = {}
-    for class_name in manifest.class_names:
-        for path in (root / class_name).glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-            match = expression.fullmatch(path.relative_to(root / class_name).as_posix())
-            if match and path.is_file():
-                files[class_name, match[1]] = path.relative_to(root).as_posix()
-    return files
-
-
-def _splits(
-    manifest: Manifest, root: Path, present: set[Key], problems: list[str]
-) -> dict[Key, str]:
-    table = _layout(manifest).table
-    if table is None:
-        return dict.fromkeys(present, "all")
-    path = root / table
-    if not path.is_file():
-        problems.append(f"{path} (the table of ids, classes and splits) is missing")
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not set(TABLE_COLUMNS) <= set(reader.fieldnames or ()):
-            problems.append(
-                f"{path}: needs columns {', '.join(TABLE_COLUMNS)}, "
-                f"found {', '.join(reader.fieldnames or ()) or 'none'}"
-            )
-            return {}
-        rows = [tuple(str(row[name] or "") for name in TABLE_COLUMNS) for row in reader]
-    splits: dict[Key, str] = {}
-    for line, (key, class_name, split) in enumerate(rows, start=2):
-        place = f"{path}, line {line}: id {key}"
-        if class_name not in manifest.class_names:
-            problems.append(f"{place} has the unknown class {class_name!r}")
-        elif split not in manifest.splits:
-            problems.append(
-                f"{place} has the unknown split {split!r}; known: {', '.join(manifest.splits)}"
-            )
-        elif (class_name, key) in splits:
-            problems.append(f"{place} of class {class_name} is there twice")
-        elif (class_name, key) not in present:
-            problems.append(f"{place} of class {class_name} has no files")
-        splits.setdefault((class_name, key), split)
-    problems += [f"{path} has no row for {'/'.join(key)}" for key in sorted(present - set(splits))]
-    return splits
-
-
-def fill(
-    manifest: Manifest,
-    root: Path,
-    samples: pd.DataFrame,
-    arrays: Arrays,
-    progress: Progress | None,
-) -> list[str]:
-    """Decode and resize every file on all cores; partners must be of one frame size.
-
-    Returns every problem with its file; the arrays are worth nothing when there is one.
-    """
-    groups = [
-        list(zip(group["domain"], group["path"], group["row"], strict=True))
-        for _, group in samples.groupby("pair_id", sort=True)
-    ]
-
-    def write(group: list[tuple[str, str, int]]) -> list[str]:
-        problems: list[str] = []
-        frames: dict[str, tuple[int, ...]] = {}
-        for domain, path, row in group:
-            try:
-                image = read_image(root / path, manifest.domains[domain])
-            except UNREADABLE as error:
-                problems.append(f"{root / path}: {error}")
-                continue
-            frames[path] = image.shape[:2]
-            target = arrays[domain]
-            target[row] = resize(image, manifest.domains[domain], target.shape[1])
-        if len(set(frames.values())) > 1:
-            sizes = " but ".join(
-                f"{root / path} is {width} x {height}" for path, (height, width) in frames.items()
-            )
-            problems.append(f"partners differ in size: {sizes}")
-        return problems
-
-    problems: list[str] = []
-    done = 0
-    results = in_threads(write, groups, at_once=GROUPS_AT_ONCE)
-    for group, found in zip(groups, results, strict=True):
-        problems += found
-        done += len(group)
-        if progress is not None:
-            progress(done, len(samples))
+def _without_partner(says: FolderPart, files: dict[str, dict[Key, Path]]) -> list[str]:
+    problems = []
+    for _, group in groupby(sorted(files), key=sensor_of):
+        # a pattern that finds nothing has been named once already
+        domains = [domain for domain in group if files[domain]]
+        every = set().union(*(files[domain] for domain in domains))
+        for domain in domains:
+            for key in sorted(every - files[domain].keys()):
+                other = next(d for d in domains if key in files[d])
+                missing = file_of(key, says.patterns[domain])
+                problems.append(f"{files[other][key]} has no {domain} partner ({missing})")
     return problems
+
+
+def _folder_problems(
+    manifest: Manifest, says: Sequence[FolderPart], folders: Sequence[Path]
+) -> list[str]:
+    known = {*manifest.class_names, UNLABELLED}
+    problems = [
+        f"{folder} (folder of part {number}) is missing"
+        for number, folder in enumerate(folders, start=1)
+        if not folder.is_dir()
+    ]
+    problems += [
+        f"class {part.class_name!r} of part {number} is no class of the manifest"
+        for number, part in enumerate(says, start=1)
+        if part.class_name is not None and part.class_name not in known
+    ]
+    found: dict[Path, None] = {}
+    places: dict[Path, None] = {}
+    wanted = {
+        name
+        for name in manifest.class_names
+        if not manifest.expected or any(by.get(name) for by in manifest.expected.values())
+    }
+    for part, folder in zip(says, folders, strict=True):
+        for pattern in part.patterns.values():
+            above, place, _ = (folder / pattern).as_posix().partition("/{class}/")
+            if place and "{" not in above:
+                places[Path(above)] = None
+            found |= dict.fromkeys(class_folders(folder, pattern))
+    strangers = [
+        path
+        for path in found
+        if path.name not in known and not any(other.is_relative_to(path) for other in folders)
+    ]
+    problems += [f"{path} is no class of the manifest" for path in sorted(strangers)]
+    elsewhere = {part.class_name for part in says} | {path.name for path in found}
+    if places and not any(part.table and part.class_name for part in says):
+        problems += [
+            f"{next(iter(places)) / name} (class folder) is missing"
+            for name in sorted(wanted - elsewhere)
+        ]
+    return problems
+
+
+def _in_two_parts(parts: Sequence[_Part]) -> list[str]:
+    taken: dict[Path, int] = {}
+    problems = []
+    for number, part in enumerate(parts, start=1):
+        for files in part.files.values():
+            for path in files.values():
+                if path in taken:
+                    problems.append(f"{path} is an image of parts {taken[path]} and {number}")
+                taken.setdefault(path, number)
+    return problems
+
+
+def _public_ids(
+    manifest: Manifest, sensor: str, parts: Sequence[_Part]
+) -> dict[tuple[int, Key], str]:
+    """The ids that travel with images: those of the file names where that can be shown.
+
+    The class must not be readable from an id, and an id must be one image's.
+    """
+    keys = {
+        (number, key): part.named[key][0]
+        for number, part in enumerate(parts)
+        for domain, files in part.files.items()
+        if sensor_of(domain) == sensor
+        for key in files
+    }
+    readable = len({key.id for _, key in keys}) == len(keys) and not any(
+        class_name in key.id for (_, key), class_name in keys.items()
+    )
+    if readable:
+        return {(number, key): key.id for number, key in keys}
+    return {(number, key): _hidden(number, key) for number, key in keys}
+
+
+def _hidden(number: int, key: Key) -> str:
+    return hashlib.sha256(f"{number}/{key}".encode()).hexdigest()[:12]
 
 
 def _layout(manifest: Manifest) -> PairedFoldersLayout:

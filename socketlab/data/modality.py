@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from socketlab.data.colormap import jet
+from socketlab.data.encoding_names import Encoding, ImpossibleEncoding, problem_of
 from socketlab.data.manifest import Domain, Modality
 
-Encoding = Literal["replicate", "inverse"]
+__all__ = ["HHA_FORMAT", "Encoding", "PixelFormat", "pixel_format", "to_unit"]
 
 MILLIMETRES_PER_METRE = 1000.0
 """Prepared depth is stored in whole millimetres, 0 where there was no reading."""
@@ -21,17 +23,28 @@ class PixelFormat:
     """What the stored integers of a prepared array mean.
 
     `low` and `high` are the ends of the range that is shown as 0 and 1, in stored integers
-    (millimetres for depth); `invalid` is the integer that means "no reading".
+    (millimetres for depth); `invalid` is the integer that means "no reading". `made` says which
+    encoding has been made of them already, of whole frames; they then have three channels.
     """
 
     modality: Modality
     low: float
     high: float
     invalid: int | None
+    made: Literal["none", "hha"] = "none"
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high:
             raise ValueError(f"PixelFormat needs 0 <= low < high, found {self.low} and {self.high}")
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the images are [N, H, W, 3] and not [N, H, W]."""
+        return self.modality == "rgb" or self.made != "none"
+
+
+HHA_FORMAT = PixelFormat("depth", 0, 255, None, made="hha")
+"""Bytes as `hha.hha` makes them; no reading is 0 in all channels, as what has the value 0."""
 
 
 def pixel_format(domain: Domain) -> PixelFormat:
@@ -48,40 +61,62 @@ def pixel_format(domain: Domain) -> PixelFormat:
 def to_unit(raw: Tensor, pixel_format: PixelFormat, encoding: Encoding = "replicate") -> Tensor:
     """Stored integers as a network's input, before its normalisation.
 
-    With v clipped to [low, high]: ``replicate`` gives (v - low) / (high - low), and ``inverse``
-    (depth only) the disparity (1/v - 1/high) / (1/low - 1/high), which spends more of the range
-    on near things. Pixels without a reading become 0 in both. One-channel images stay one
-    channel; whoever feeds a network repeats it.
+    With v clipped to [low, high] and x = (v - low) / (high - low):
+
+    - ``replicate``: x. One channel; whoever feeds a network repeats it or translates it.
+    - ``inverse`` (depth only): the disparity (1/v - 1/high) / (1/low - 1/high), which spends more
+      of the range on near things. One channel.
+    - ``colormap`` (depth or nir): the colour of x, see `colormap.jet`. Three channels.
+    - ``hha`` (depth only): the bytes that were made of whole frames, see `hha.py`, over 255. Three
+      channels.
+
+    A pixel without a reading is 0 in every channel of every encoding. What has three channels is
+    for a classifier what RGB is: it goes past the translator.
 
     Shapes: uint8 [B, H, W, 3] -> float32 [B, 3, H, W]; uint8 or uint16 [B, H, W] -> float32
-    [B, 1, H, W]; all in [0, 1], on the device of `raw`.
+    [B, 1 or 3, H, W]; all in [0, 1], on the device of `raw`.
 
-    Raises ValueError for another shape, for an unknown encoding, and for ``inverse`` on
-    anything but depth with a range that starts above 0.
+    Raises:
+        ValueError: for another shape, an unknown encoding or one that the images cannot have, and
+            for images of whole frames' ``hha`` under another encoding, or the other way round.
     """
-    channels_last = pixel_format.modality == "rgb"
+    channels_last = pixel_format.channels_last
     expected = "[B, H, W, 3]" if channels_last else "[B, H, W]"
     if raw.dim() != (4 if channels_last else 3) or (channels_last and raw.shape[-1] != 3):
         raise ValueError(
             f"{pixel_format.modality} images must have shape {expected}, found {list(raw.shape)}."
         )
-    if encoding not in ("replicate", "inverse"):
-        raise ValueError(f"Unknown encoding {encoding!r}. Known: replicate, inverse.")
-    if encoding == "inverse" and (pixel_format.modality != "depth" or pixel_format.low <= 0):
-        raise ValueError(
-            f"Encoding 'inverse' needs depth with a range that starts above 0; found "
-            f"{pixel_format.modality} from {pixel_format.low}. Use 'replicate'."
-        )
+    _check(pixel_format, encoding)
     # float32 holds every 16-bit integer exactly, and torch has few operations on uint16
     stored = raw.permute(0, 3, 1, 2) if channels_last else raw.unsqueeze(1)
-    value = stored.to(torch.float32)
+    unit = stored.to(torch.float32, copy=True)
+    missing = None if pixel_format.invalid is None else unit == pixel_format.invalid
     low, high = pixel_format.low, pixel_format.high
-    clipped = value.clamp(low, high)
+    # in place: every step of a training waits for this, and new tensors are what takes time
+    unit.clamp_(low, high)
     if encoding == "inverse":
-        unit = (clipped.reciprocal() - 1 / high) / (1 / low - 1 / high)
+        unit.reciprocal_().sub_(1 / high).div_(1 / low - 1 / high)
     else:
-        unit = (clipped - low) / (high - low)
-    unit = unit.clamp(0.0, 1.0)  # rounding may step outside by one unit in the last place
-    if pixel_format.invalid is not None:
-        unit = unit.masked_fill(value == pixel_format.invalid, 0.0)
-    return unit
+        unit.sub_(low).div_(high - low)
+    unit.clamp_(0.0, 1.0)  # rounding may step outside by one unit in the last place
+    if encoding == "colormap":
+        unit = jet(unit)
+    return unit if missing is None else unit.masked_fill_(missing, 0.0)
+
+
+def _check(pixel_format: PixelFormat, encoding: Encoding) -> None:
+    if pixel_format.made == "hha" and encoding == "hha":
+        return
+    if pixel_format.made != "none":
+        raise ImpossibleEncoding(
+            f"These images are {pixel_format.made!r} already, and cannot be {encoding!r}. Open "
+            f"them with encoding {encoding!r}."
+        )
+    problem = problem_of(encoding, pixel_format.modality, pixel_format.low)
+    if problem:
+        raise ImpossibleEncoding(f"Encoding {encoding!r} needs {problem}")
+    if encoding == "hha":
+        raise ImpossibleEncoding(
+            "Encoding 'hha' is made of whole frames, and these images are crops or as stored. Open "
+            "them with encoding 'hha' (open_views, encoded.encode)."
+        )

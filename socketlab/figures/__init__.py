@@ -6,6 +6,7 @@ from socketlab.figures.calibration import CalibrationCurve, reliability_diagram
 from socketlab.figures.compare import comparison_bars
 from socketlab.figures.confusion import confusion
 from socketlab.figures.data import class_counts, depth_histogram
+from socketlab.figures.encodings import encoding_sheet
 from socketlab.figures.gap import gap_bars
 from socketlab.figures.images import changed_examples, pair_grid
 from socketlab.figures.learning import learning_curves
@@ -27,6 +28,7 @@ __all__ = [
     "confusion",
     "cost_against_accuracy",
     "depth_histogram",
+    "encoding_sheet",
     "gap_bars",
     "joint_map",
     "learning_curves",

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from socketlab.data.encoding_names import THREE_CHANNELS
+
 if TYPE_CHECKING:
     from socketlab.data.views import Views
     from socketlab.methods.base import Options, Transfer
@@ -50,6 +52,22 @@ def method_class(name: str) -> "type[Transfer]":
     module = importlib.import_module(REGISTRY[check_method(name)])
     found: type[Transfer] = module.METHOD
     return found
+
+
+class ThreeChannels(ValueError):  # noqa: N818 - reads as the thing found
+    """A method that paints target images was given some that have colours already."""
+
+
+def check_channels(method: "type[Transfer]", encoding: str) -> None:
+    """Raise `ThreeChannels` if a method paints one channel and the encoding gives three.
+
+    A classifier would take the three past its translator, and nothing would be painted.
+    """
+    if (method.trains_translator or method.needs_translator) and encoding in THREE_CHANNELS:
+        raise ThreeChannels(
+            f"{method.name!r} paints one channel as colour, and encoding {encoding!r} gives three. "
+            "Set encoding to 'replicate' or 'inverse', or choose a method without a translator."
+        )
 
 
 def methods_without_pairs() -> list[str]:

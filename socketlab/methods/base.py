@@ -11,7 +11,11 @@ from torch import Tensor
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs, TargetImages
-from socketlab.methods import methods_for_several_sources, methods_without_pairs
+from socketlab.methods import (
+    check_channels,
+    methods_for_several_sources,
+    methods_without_pairs,
+)
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, Mixture, joined
 from socketlab.models.translator import Translator
@@ -70,6 +74,7 @@ class Transfer(Task):
         several_sources: whether it can move several source models at once.
         needs_translator: whether it sees target images through a translator, which has been trained
             before; if so, it has an option `translator` that says whose.
+        trains_translator: whether what it trains is a translator.
         inferred: what of it is our reading of a paper that is not public; kept in the model's card.
         upper_reference: whether it sees what a method must not see (an oracle); if so, its
             constructor takes `views`.
@@ -80,6 +85,7 @@ class Transfer(Task):
     needs_pairs: ClassVar[bool] = False
     several_sources: ClassVar[bool] = False
     needs_translator: ClassVar[bool] = False
+    trains_translator: ClassVar[bool] = False
     inferred: ClassVar[str] = ""
     upper_reference: ClassVar[bool] = False
     options_model: ClassVar[type[Options]] = Options
@@ -94,6 +100,7 @@ class Transfer(Task):
         encoding: Encoding = "replicate",
         translator: Translator | None = None,
     ) -> None:
+        check_channels(type(self), encoding)
         self.options = options
         self._given_translator = translator
         self.crop = crop

@@ -73,6 +73,7 @@ class Tgmb(Transfer):
 
     name = "translated"
     needs_pairs = True
+    trains_translator = True
     inferred: ClassVar[str] = "the networks, all weights, where L_D looks, when L_IM begins"
     options_model: ClassVar[type[Options]] = TgmbOptions
     options: TgmbOptions

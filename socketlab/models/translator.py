@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
+from socketlab.data.colormap import jet
 from socketlab.models.names import check_translator
 
 MARGIN = 0.01
@@ -36,7 +37,8 @@ class Translator(nn.Module, ABC):
         if images.ndim != 4 or images.shape[1] != 1:
             raise ValueError(
                 f"Translator {self.name!r} takes images [B, 1, H, W], found "
-                f"{tuple(images.shape)}. Give it one channel; RGB needs no translator."
+                f"{tuple(images.shape)}. Give it one channel; RGB and the encodings "
+                "colormap and hha need no translator."
             )
         return self.paint(images)
 
@@ -58,15 +60,16 @@ class Replicate(Translator):
 class Colormap(Translator):
     """The colour jet of depth recognition, from blue (0) to red (1): a control, nothing to train.
 
+    The encoding `colormap` has the same colours, but black where a sensor read nothing.
+
     Source: Eitel et al., IROS 2015 (arXiv 1507.06821).
     """
 
     name = "colormap"
 
     def paint(self, images: Tensor) -> Tensor:
-        """T(x)_c = clip(1.5 - |4 x - c|, 0, 1), c = 3, 2, 1 for red, green and blue."""
-        channels = [1.5 - (4 * images - centre).abs() for centre in (3, 2, 1)]
-        return torch.cat(channels, dim=1).clamp(0, 1)
+        """T(x) = `jet`(x), which the encoding of that name also is."""
+        return jet(images)
 
 
 class Pointwise(Translator):

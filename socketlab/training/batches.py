@@ -83,7 +83,7 @@ def take(images: Images, index: Tensor, window: Window, encoding: Encoding = "re
         images: prepared integers on a device.
         index: samples [B], on any device.
         window: the crop and flip of each sample.
-        encoding: how depth becomes grey values.
+        encoding: how depth or nir is shown, see `to_unit`.
 
     Returns:
         [B, 1 or 3, crop, crop] float32 in [0, 1] on the images' device.

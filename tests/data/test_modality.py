@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from socketlab.data.colormap import jet
+from socketlab.data.encoding_names import Encoding, ImpossibleEncoding
 from socketlab.data.manifest import Domain
-from socketlab.data.modality import PixelFormat, pixel_format, to_unit
+from socketlab.data.modality import HHA_FORMAT, PixelFormat, pixel_format, to_unit
 
 DEPTH = PixelFormat("depth", 500.0, 8000.0, 0)
 
@@ -43,9 +45,37 @@ def test_inverse_is_disparity() -> None:
 
 def test_every_16_bit_value_stays_in_the_unit_interval() -> None:
     every = torch.from_numpy(np.arange(65536, dtype=np.uint16).reshape(1, 256, 256))
-    for encoding in ("replicate", "inverse"):
+    encodings: tuple[Encoding, ...] = ("replicate", "inverse", "colormap")
+    for encoding in encodings:
         unit = to_unit(every, PixelFormat("depth", 300.0, 6000.0, 0), encoding)
         assert float(unit.min()) >= 0.0 and float(unit.max()) <= 1.0
+
+
+def test_colormap_is_the_colour_of_what_replicate_gives_and_black_without_a_reading() -> None:
+    raw = depth(0, 300, 500, 4250, 8000, 9000)
+    unit = to_unit(raw, DEPTH, "colormap")
+    assert unit.shape == (1, 3, 1, 6) and unit.dtype == torch.float32
+    assert unit[0, :, 0, 0].tolist() == [0, 0, 0]
+    assert torch.equal(unit[..., 1:], jet(to_unit(raw, DEPTH))[..., 1:])
+    assert unit[0, :, 0, 1].tolist() == pytest.approx([0, 0, 0.5])  # nearer than the range is near
+    assert unit[0, :, 0, 3].tolist() == pytest.approx([0.5, 1, 0.5])
+    nir = to_unit(depth(0, 64), PixelFormat("nir", 0, 255, None), "colormap")
+    assert nir[0, :, 0, 0].tolist() == [0, 0, 0.5]  # where nothing is invalid, 0 is a value
+
+
+def test_hha_is_the_bytes_that_were_made() -> None:
+    made = torch.tensor([0, 51, 102, 128, 255, 204], dtype=torch.uint8).view(1, 1, 2, 3)
+    unit = to_unit(made, HHA_FORMAT, "hha")
+    assert unit.shape == (1, 3, 1, 2)
+    assert unit[0, :, 0, 0].tolist() == pytest.approx([0, 0.2, 0.4])
+    assert unit[0, :, 0, 1].tolist() == pytest.approx([128 / 255, 1, 0.8])
+
+
+def test_the_stored_integers_stay_what_they_were() -> None:
+    for raw, pixels in ((depth(0, 300, 9000), DEPTH), (torch.ones(1, 1, 1, 3), HHA_FORMAT)):
+        before = raw.clone()
+        to_unit(raw, pixels, "hha" if pixels is HHA_FORMAT else "inverse")
+        assert torch.equal(raw.to(torch.int64), before.to(torch.int64))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -67,6 +97,14 @@ def test_wrong_shapes_and_encodings_are_refused() -> None:
         to_unit(depth(1), PixelFormat("nir", 1, 255, None), "inverse")
     with pytest.raises(ValueError, match=r"found depth from 0"):
         to_unit(depth(1), PixelFormat("depth", 0, 255, None), "inverse")
+    with pytest.raises(ImpossibleEncoding, match=r"needs depth or nir; found rgb"):
+        to_unit(torch.zeros(1, 4, 4, 3), PixelFormat("rgb", 0, 255, None), "colormap")
+    with pytest.raises(ImpossibleEncoding, match=r"'hha' is made of whole frames"):
+        to_unit(depth(1), DEPTH, "hha")
+    with pytest.raises(ImpossibleEncoding, match=r"are 'hha' already, and cannot be 'replicate'"):
+        to_unit(torch.zeros(1, 4, 4, 3), HHA_FORMAT)
+    with pytest.raises(ValueError, match=r"depth images must have shape \[B, H, W, 3\]"):
+        to_unit(torch.zeros(1, 4, 4), HHA_FORMAT, "hha")
     with pytest.raises(ValueError, match=r"0 <= low < high"):
         PixelFormat("depth", 5.0, 5.0, 0)
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, Mixture, joined
+from socketlab.models.own_model import keep_program, rebuilt_network
+from socketlab.models.own_model_spec import OwnNetwork
 
 
 class CheckpointError(ValueError):
@@ -18,7 +20,10 @@ class CheckpointError(ValueError):
 
 
 class Member(BaseModel):
-    """One network: most models are one, a model from several sources is a mixture of them."""
+    """One network: most models are one, a model from several sources is a mixture of them.
+
+    `own` is there where somebody else's network was wrapped; `bottleneck` is the width of features.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +32,7 @@ class Member(BaseModel):
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
     translator: str = "replicate"
+    own: OwnNetwork | None = None
 
 
 class Card(BaseModel):
@@ -54,9 +60,12 @@ def card_path(weights: Path) -> Path:
 def save_classifier(model: AnyClassifier, path: Path, card: Card) -> Path:
     """Write weights and card, each under a temporary name first, the card last.
 
-    The card carries the weights' sha256, so that a pair torn by a crash is noticed.
+    The card carries the weights' sha256, so that a pair torn by a crash is noticed. A program that
+    was wrapped is put beside them, once for all models of it in that folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for member in model.members:
+        keep_program(member, path.parent)
     temporary = path.with_suffix(".safetensors.partial")
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     save_file(tensors, temporary)
@@ -82,13 +91,13 @@ def describe_classifier(model: AnyClassifier, **about: Any) -> Card:
 
 def _member(model: Classifier) -> Member:
     mean, deviation = (buffer.flatten().tolist() for buffer in (model.mean, model.deviation))
-    width = model.bottleneck[0].out_features
     return Member(
         backbone=model.backbone,
-        bottleneck=width,
+        bottleneck=model.width,
         mean=mean,
         deviation=deviation,
         translator=model.translator.name,
+        own=model.own,
     )
 
 
@@ -128,20 +137,23 @@ def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
             "is damaged or was changed. Remove both files and train again."
         )
     try:
-        model = joined(
-            [
-                Classifier(
-                    member.backbone,
-                    card.classes,
-                    mean=member.mean,
-                    deviation=member.deviation,
-                    bottleneck=member.bottleneck,
-                    translator=member.translator,
-                )
-                for member in card.members
-            ]
-        )
+        model = joined([_built(member, card.classes, path.parent) for member in card.members])
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} does not fit its card: {error}") from error
     return model.eval(), card
+
+
+def _built(member: Member, classes: tuple[str, ...], folder: Path) -> Classifier:
+    given = None
+    if member.own is not None:
+        given = rebuilt_network(member.own, len(classes), member.bottleneck, folder)
+    return Classifier(
+        member.backbone,
+        classes,
+        mean=member.mean,
+        deviation=member.deviation,
+        bottleneck=member.bottleneck,
+        translator=member.translator,
+        given=given,
+    )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from socketlab.models.backbones import build_backbone
 from socketlab.models.names import Normalisation
+from socketlab.models.own_model_spec import OwnNetwork
+from socketlab.models.own_program import Program
 from socketlab.models.translator import Translator, build_translator
 
 FIXED_NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -43,6 +46,21 @@ def normalisation_constants(
     return tuple(mean.tolist()), tuple(deviation.clamp_min(1e-3).tolist())
 
 
+@dataclass(frozen=True)
+class GivenNetwork:
+    """A network that somebody else has trained, taken apart.
+
+    Attributes:
+        encoder: normalised images [B, 3, H, W] to features [B, d].
+        head: its last linear layer.
+        about: what it takes to build it again.
+    """
+
+    encoder: nn.Module
+    head: nn.Linear
+    about: OwnNetwork
+
+
 class Classifier(nn.Module):
     """softmax C(F(x)): F = encoder + bottleneck (Linear to 256, BatchNorm1d), C = the head.
 
@@ -50,6 +68,8 @@ class Classifier(nn.Module):
     first, which by default replicates it three times; three are RGB and go past it. The
     normalisation that the network was trained with is part of it, so that no caller can use
     another. The head is a weight-normalised linear layer (SHOT, ICML 2020; SOCKET, ECCV 2022).
+    A network that was `given` keeps its own parts: its features are those before its last linear
+    layer, the bottleneck is the identity, and that layer is the head.
 
     Args:
         backbone: name of the encoder, see `build_backbone`.
@@ -58,6 +78,12 @@ class Classifier(nn.Module):
         mean, deviation: normalisation constants, three numbers each.
         bottleneck: width of the feature space.
         translator: how one channel becomes three, see `build_translator`.
+        given: a network to be wrapped; `backbone` is then only its name, `weights` and `bottleneck`
+            are not used.
+
+    Attributes:
+        width: numbers in a feature.
+        own: what a wrapped network is built from, else None.
     """
 
     mean: Tensor
@@ -73,6 +99,7 @@ class Classifier(nn.Module):
         deviation: Sequence[float] = FIXED_NORMALISATIONS["imagenet"][1],
         bottleneck: int = 256,
         translator: str = "replicate",
+        given: GivenNetwork | None = None,
     ) -> None:
         super().__init__()
         if len(classes) < 2:
@@ -80,9 +107,19 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.classes = tuple(classes)
         self.translator = build_translator(translator)
-        self.encoder, width = build_backbone(backbone, weights)
-        self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck), nn.BatchNorm1d(bottleneck))
-        self.head = weight_norm(nn.Linear(bottleneck, len(classes)))
+        self.own = given.about if given is not None else None
+        self.encoder: nn.Module
+        self.bottleneck: nn.Module
+        self.head: nn.Module
+        if given is not None:
+            self.encoder, self.head = given.encoder, given.head
+            self.bottleneck, self.width = nn.Identity(), given.head.in_features
+        else:
+            self.encoder, width = build_backbone(backbone, weights)
+            self.bottleneck = nn.Sequential(
+                nn.Linear(width, bottleneck), nn.BatchNorm1d(bottleneck)
+            )
+            self.head, self.width = weight_norm(nn.Linear(bottleneck, len(classes))), bottleneck
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
 
@@ -93,7 +130,7 @@ class Classifier(nn.Module):
             images: [B, 1 or 3, H, W] in [0, 1].
 
         Returns:
-            [B, 256].
+            [B, 256], or of a wrapped network [B, width].
         """
         if images.shape[1] == 1:
             images = self.translator(images)
@@ -140,4 +177,6 @@ class Classifier(nn.Module):
         self.requires_grad_(True)
         self.head.requires_grad_(False)
         self.translator.requires_grad_(False)
+        if isinstance(self.encoder, Program):
+            self.encoder.hold()
         return self

@@ -21,7 +21,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "Training": (
         "source_options", "options", "variants", "backbone", "weights", "seed", "choose_by", "film",
-        "sources", "options_by_source", "changes",
+        "source_model", "sources", "options_by_source", "changes",
     ),
     "Images and protocol": ("protocol", "protocols", "size", "crop", "encoding", "scenes_seed"),
     "Maps and layers": ("points", "projection", "fast", "most_pairs", "layers", "layer_images"),

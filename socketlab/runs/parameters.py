@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from socketlab.data.encoding_names import check_encoding
 from socketlab.gap.scores import check_score
 from socketlab.methods import REGISTRY, check_method
 from socketlab.runs.encoder_parameters import TwoEncoders
@@ -146,7 +147,7 @@ class Compare(WithMethods):
     def _lists_exist(self) -> Self:
         manifest = self.manifest
         for target in self.targets:
-            manifest.domain(target)
+            check_encoding(self.encoding, target, manifest.domain(target))
         for protocol in self.protocols:
             manifest.protocol(protocol)
         return self

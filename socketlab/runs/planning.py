@@ -26,9 +26,9 @@ class Planned:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the notebook's parameters and of the notebook itself."""
+        """Hash of the notebook, its parameters, and the files that they name."""
         source = (home() / "notebooks" / f"{self.notebook}.ipynb").read_bytes()
-        text = self.parameters.model_dump_json().encode()
+        text = "".join([self.parameters.model_dump_json(), *self.parameters.contents]).encode()
         return hashlib.sha256(source + text).hexdigest()[:12]
 
 

@@ -6,7 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from socketlab.data import Manifest
+from socketlab.data.encoding_names import Encoding, check_encoding
+from socketlab.data.overlaps import check_overlap
 from socketlab.models.names import check_backbone
+from socketlab.models.own_model_spec import OwnModel, read_own_model
 from socketlab.runs.places import at_home, manifest_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -41,6 +44,11 @@ class RunParameters(BaseModel):
         return manifest_of(self.data, self.scenes_seed)
 
     @property
+    def contents(self) -> tuple[str, ...]:
+        """Digests of the files that are named: with another content it is other work."""
+        return (self.manifest.digest(),)
+
+    @property
     def folder(self) -> Path:
         """The run's folder."""
         return at_home(self.runs_dir) / self.run
@@ -55,11 +63,14 @@ class Parameters(RunParameters):
     source: DomainName = Field("a/rgb", description="domain that the source model is trained on")
     sources: list[DomainName] = Field([], description="several of them; default: only `source`")
     target: DomainName = Field("a/depth", description="domain to move to")
-    encoding: Literal["replicate", "inverse"] = Field("replicate", description="depth to grey")
+    encoding: Encoding = Field("replicate", description="how depth or nir is shown to the network")
     backbone: str = Field(
         "resnet_small", description="network of the encoder; also every name of timm"
     )
     weights: str = Field("none", description="none, imagenet, or a safetensors file")
+    source_model: str | None = Field(
+        None, description="file that describes an own source model; then none is trained"
+    )
     source_options: dict[str, Any] = Field({}, description="of the source model's training")
     options_by_source: dict[DomainName, dict[str, Any]] = Field(
         {}, description="what differs for one source domain, e.g. its backbone"
@@ -68,10 +79,20 @@ class Parameters(RunParameters):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         manifest = self.manifest
-        manifest.protocol(self.protocol)
-        manifest.domain(self.target)
+        pairs = self.pair_manifest(self.protocol)
+        if pairs is not None:
+            check_overlap(manifest, pairs)
+        check_encoding(self.encoding, self.target, manifest.domain(self.target))
         for source in self.source_domains:
-            if manifest.domain(source).modality != "rgb":
+            elsewhere = pairs is not None and source not in manifest.domains
+            if pairs is not None and elsewhere and self.source_model is None:
+                raise ValueError(
+                    f"source {source!r} is no domain of data set {manifest.name!r}, so nothing can "
+                    "be trained on it. Give source_model, or another source. "
+                    f"Known: {', '.join(manifest.domains)}."
+                )
+            camera = (pairs if pairs is not None and elsewhere else manifest).domain(source)
+            if camera.modality != "rgb":
                 known = [n for n, d in manifest.domains.items() if d.modality == "rgb"]
                 raise ValueError(f"source {source!r} is not rgb. Known: {', '.join(known)}.")
             if source == self.target:
@@ -85,7 +106,38 @@ class Parameters(RunParameters):
         if self.crop is not None and self.crop > self.size:
             raise ValueError(f"crop {self.crop} is larger than size {self.size}.")
         check_backbone(self.backbone)
+        self._check_own_model()
         return self
+
+    def _check_own_model(self) -> None:
+        own = self.own_model
+        if own is None:
+            return
+        if len(self.source_domains) > 1:
+            raise ValueError(
+                f"source_model is one model, and sources are {list(self.source_domains)}. Name one "
+                "`source`, or leave source_model out."
+            )
+        own.rows(self.manifest.protocol(self.protocol).task_relevant)
+        if own.trained_on is not None:
+            check_overlap(self.manifest, own.trained_on)
+
+    @property
+    def own_model(self) -> OwnModel | None:
+        """What the file `source_model` says; None where a source model is trained."""
+        return None if self.source_model is None else read_own_model(at_home(self.source_model))
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Those of the manifest, of an own model, and of the data set that pairs come from."""
+        pairs, own = self.pair_manifest(self.protocol), self.own_model
+        found = [pairs.digest()] if pairs is not None else []
+        return (*super().contents, *found, *([own.fingerprint()] if own is not None else []))
+
+    def pair_manifest(self, protocol: str) -> Manifest | None:
+        """The data set that a protocol takes its TI pairs from; None where it is its own."""
+        name = self.manifest.protocol(protocol).pairs_from
+        return None if name is None else manifest_of(name)
 
     @property
     def source_domains(self) -> tuple[str, ...]:

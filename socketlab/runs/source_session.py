@@ -9,11 +9,14 @@ from socketlab.methods.source import Source
 from socketlab.models.checkpoint import CheckpointError, load_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import AnyClassifier, joined
-from socketlab.runs.checks import check_methods, source_options
+from socketlab.models.own_model import build_own_model
+from socketlab.models.own_model_checks import reach_of
+from socketlab.runs.checks import check_methods, check_own_model, source_options
 from socketlab.runs.data_session import DataSession
 from socketlab.runs.keeping import Keeper, has_model, is_kept, model_file, state_file
+from socketlab.runs.own_source import OwnSource
 from socketlab.runs.shared_parameters import Parameters
-from socketlab.runs.stages import Trip, source_fingerprint
+from socketlab.runs.stages import Trip, own_source_fingerprint, source_fingerprint
 from socketlab.runs.steering import check_changes
 from socketlab.training.inference import scorer
 from socketlab.training.memory import peak_memory
@@ -34,7 +37,19 @@ class SourceSession(DataSession):
         }
         check_methods(parameters)
         check_changes(parameters)
+        self._own, self._own_content = parameters.own_model, ""
+        if self._own is not None:
+            classes = parameters.manifest.protocol(parameters.protocol).task_relevant
+            crop = parameters.crop_pixels
+            self._own_classifier = build_own_model(self._own, classes, crop=crop)
+            check_own_model(parameters, self._own_classifier)
+            self._own_content = self._own.fingerprint()
         super().__init__(parameters)
+        if self._own is not None:
+            model = self._own_classifier
+            print(f"own source model {model.backbone}: {model.width} features; {reach_of(model)}")
+            for note in self._own.notes(model.classes, parameters.size, parameters.crop_pixels):
+                print(note)
 
     def source_stage(self, seed: int | None = None, source: str | None = None) -> str:
         """The name of a source model's stage and files."""
@@ -47,7 +62,10 @@ class SourceSession(DataSession):
         controls: Controls | None = None,
         source: str | None = None,
     ) -> Iterator[Step]:
-        """Train, keep and score a source model; nothing to do where it is done."""
+        """Train, keep and score a source model; nothing to do where it is done.
+
+        An own model is not trained: it is scored as it is, and kept.
+        """
         seed = self.parameters.seed if seed is None else seed
         source = source or self.parameters.source_domains[0]
         stage = self.source_stage(seed, source)
@@ -56,11 +74,18 @@ class SourceSession(DataSession):
             print(f"{stage}: done")
             return
         views, crop = self.views(source=source), self.parameters.crop_pixels
-        trainer = Source(
-            self.source_options[source], crop=crop, seed=seed, precision=self.precision
-        )
-        state = state_file(self.run, stage, fingerprint)
-        steps = trainer.fit(views.source, controls=controls, state=state)
+        state, about = state_file(self.run, stage, fingerprint), (crop, self.precision)
+        trainer: Source
+        if self._own is not None:
+            trainer = OwnSource(
+                self._own_classifier, self._own, crop=crop, seed=seed, precision=self.precision
+            )
+            steps = trainer.looked_at(scorer(views.source_evaluation, *about))
+        else:
+            trainer = Source(
+                self.source_options[source], crop=crop, seed=seed, precision=self.precision
+            )
+            steps = trainer.fit(views.source, controls=controls, state=state)
         row = Trip("source", "source", (source,), source, self.parameters.protocol, seed, {})
         yield from self.train(trainer, steps, views.source_evaluation, row, stage, state)
 
@@ -114,4 +139,6 @@ class SourceSession(DataSession):
     def source_fingerprint(self, seed: int, source: str) -> str:
         """Of all that decides a source model."""
         options, store = self.source_options[source], self.store.folder.name
+        if self._own is not None:
+            return own_source_fingerprint(self.parameters, store, source, self._own_content)
         return source_fingerprint(self.parameters, store, source, options, seed)

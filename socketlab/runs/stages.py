@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from socketlab.data.encoding_names import HHA_VERSION
 from socketlab.methods import check_options
 from socketlab.methods.source import SourceOptions
 from socketlab.runs.shared_parameters import Parameters
@@ -52,8 +53,7 @@ def step_values(step: Step) -> dict[str, float]:
         values["predicted_entropy"] = step.look.predicted_entropy
     values |= {f"learning_rate/{name}": rate for name, rate in step.learning_rates.items()}
     if step.evaluation is not None:
-        values["accuracy"] = step.evaluation.accuracy
-        values["balanced_accuracy"] = step.evaluation.balanced_accuracy
+        values |= step.evaluation.accuracies
     return values
 
 
@@ -64,7 +64,7 @@ def source_fingerprint(
     rules = parameters.manifest.protocol(parameters.protocol)
     return digest(
         store,
-        parameters.manifest.domain(source).model_dump(mode="json"),
+        parameters.manifest.domain(source).model_dump(mode="json", exclude={"intrinsics"}),
         parameters.crop_pixels,
         source,
         rules.source_splits,
@@ -72,6 +72,13 @@ def source_fingerprint(
         options.model_dump(mode="json"),
         seed,
     )
+
+
+def own_source_fingerprint(parameters: Parameters, store: str, source: str, content: str) -> str:
+    """Of all that decides an own source model and its score; `content` is of its file."""
+    rules = parameters.manifest.protocol(parameters.protocol)
+    about = (parameters.crop_pixels, source, rules.score_splits, rules.task_relevant)
+    return digest("own source model", store, *about, content)
 
 
 def transfer_fingerprint(
@@ -84,11 +91,16 @@ def transfer_fingerprint(
     """
     options = check_options(trip.method, trip.options).model_dump(mode="json")
     rules = parameters.manifest.protocol(trip.protocol).model_dump(mode="json")
-    domain = parameters.manifest.domain(trip.target).model_dump(mode="json")
+    by_camera = parameters.encoding == "hha"  # for all others the camera decides nothing
+    domain = parameters.manifest.domain(trip.target).model_dump(
+        mode="json", exclude=set() if by_camera else {"intrinsics"}
+    )
+    encoding = f"hha {HHA_VERSION}" if by_camera else parameters.encoding
     chosen_by = getattr(parameters, "choose_by", "last")
-    where = (trip.method, trip.target, domain, parameters.encoding, chosen_by)
-    seen_through = [translator] if translator else []
-    return digest(sources, *where, rules, options, trip.seed, *seen_through)
+    where = (trip.method, trip.target, domain, encoding, chosen_by)
+    pairs = parameters.pair_manifest(trip.protocol)
+    others = [part for part in (translator, pairs.digest() if pairs is not None else "") if part]
+    return digest(sources, *where, rules, options, trip.seed, *others)
 
 
 def digest(*parts: Any) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from socketlab.data.manifest import sensor_of
+from socketlab.data.overlaps import check_overlap
 from socketlab.methods import check_options, method_class
 from socketlab.models.checkpoint import load_card, load_classifier
 from socketlab.models.classifier import Classifier
@@ -65,8 +66,13 @@ class Input:
     encoding: str
 
 
-def load_translator(path: Path, wanted: Input, source: Classifier) -> Translator:
+def load_translator(
+    path: Path, wanted: Input, source: Classifier, *, data: str | None = None
+) -> Translator:
     """The translator of a checkpoint, if it fits what it will be shown and the source model.
+
+    `data` is the data set that it will be scored on, which must not share images with the one that
+    it was trained on.
 
     Raises:
         CheckpointError: if the checkpoint is damaged or incomplete.
@@ -97,6 +103,13 @@ def load_translator(path: Path, wanted: Input, source: Classifier) -> Translator
                 f"The translator {str(path)!r} {problem}. Train one with these parameters "
                 f"(translator: {TRAINED_BY})."
             )
+    trained_on = card.configuration.get("data")
+    if data is not None and trained_on is not None:
+        try:
+            check_overlap(str(trained_on), data)
+        except ValueError as shared:
+            message = f"The translator {str(path)!r} cannot be used: {shared}"
+            raise WrongTranslator(message) from shared
     return load_classifier(path)[0].members[0].translator
 
 

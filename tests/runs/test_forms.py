@@ -6,6 +6,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
+from socketlab.data import known_manifests
 from socketlab.runs.forms import FIRST, GROUPS, known_names, parameter_form, show_form
 from socketlab.runs.parameters import NOTEBOOKS, ParameterError, from_notebook
 from socketlab.runs.planning import cell_defaults
@@ -67,7 +68,8 @@ def test_names_follow_the_data_set_and_the_variants() -> None:
     scenes = known_names(fields, {})
     assert scenes["source"].values == ["a/rgb", "b/rgb"]
     assert "b/nir" in scenes["target"].values
-    assert scenes["data"] == Known(["nyuv2_scenes_224", "scenes"], open=True)
+    assert scenes["data"] == Known(known_manifests(), open=True)
+    assert {"nyuv2_scenes_224", "scenes"} <= set(scenes["data"].values)
     assert "held_out" in scenes["protocol"].values
     nyu = known_names(fields, {"data": "nyuv2_scenes_224", "variants": {"plain": "socket"}})
     assert "a/rgb" not in nyu["source"].values

@@ -200,6 +200,18 @@ def test_the_fingerprint_follows_parameters_and_notebook(project: Path) -> None:
     assert plan(["05"], {}, {})[0].fingerprint != first
 
 
+def test_the_fingerprint_follows_the_manifest(project: Path, root: Path) -> None:
+    file = project / "data_manifests" / "mine.yaml"
+    text = (
+        (root / "data_manifests" / "scenes.yaml").read_text().replace("name: scenes", "name: mine")
+    )
+    prints = []
+    for size in (64, 64, 32):
+        file.write_text(text.replace("size: 64", f"size: {size}"))
+        prints.append(plan(["05"], {}, {"data": "mine"})[0].fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_a_path_in_a_step_gives_a_name_that_a_file_can_have() -> None:
     pairs = "/" + "a_long_folder/" * 30 + "my pairs: 2"
     step = {"notebook": "07", "pairs": pairs, "first": "{id}_a.png", "second": "{id}_b.png"}

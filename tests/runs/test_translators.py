@@ -160,6 +160,30 @@ def test_a_model_of_another_method(kept: tuple[Translator, Path], source: Classi
     assert "is of method 'socket', which trains none." in refused(kept[1], FITS, source)
 
 
+def test_a_data_set_that_shares_images(source: Classifier, tmp_path: Path) -> None:
+    """The card says what the translator was trained on; where it says nothing, nothing is known."""
+    paths: dict[str | None, Path] = {}
+    source.translate_with(build_translator("pointwise").eval())
+    for data in ("nyuv2_scenes_224", None):
+        path = tmp_path / f"{data}.safetensors"
+        configuration = {"encoding": "inverse"} | ({"data": data} if data else {})
+        about: dict[str, Any] = {"configuration": configuration, "scores": {}}
+        card = describe_classifier(
+            source, domain="kv1/depth", crop=28, size=32, method="translated", **about
+        )
+        save_classifier(source, path, card)
+        paths[data] = path
+    wanted = replace(FITS, domain="kv2/depth")
+    with pytest.raises(WrongTranslator) as caught:
+        load_translator(paths["nyuv2_scenes_224"], wanted, source, data="sunrgbd")
+    message = str(caught.value)
+    assert message.startswith(f"The translator {str(paths['nyuv2_scenes_224'])!r} cannot be used: ")
+    assert "'nyuv2_scenes_224' and 'sunrgbd' share images" in message
+    for data in ("nyuv2_scenes_224", "scenes", None):
+        assert load_translator(paths["nyuv2_scenes_224"], wanted, source, data=data)
+    assert load_translator(paths[None], wanted, source, data="sunrgbd")
+
+
 @pytest.mark.parametrize("which", ["mean", "deviation"])
 def test_another_normalisation(
     which: str, kept: tuple[Translator, Path], source: Classifier

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from socketlab.cli.data import data_app
+from socketlab.cli.models import export, predict
 from socketlab.cli.runs import page, report, run, summary
 from socketlab.cli.terminal import console, fail
 
@@ -16,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
-for command in (run, report, page):
+for command in (run, report, page, export, predict):
     app.command()(command)
 
 

@@ -65,7 +65,10 @@ def summary(folder: Path) -> None:
     if collapsed:
         table.add_column("note")
     for row in last:
-        scores = f"{row.accuracy:.1%}", f"{row.balanced_accuracy:.1%}"
+        scores = [
+            "no labels" if value is None else f"{value:.1%}"
+            for value in (row.accuracy, row.balanced_accuracy)
+        ]
         note = [row.note] if collapsed else []
         method = f"{row.method} (steered: {row.steered})" if row.steered else row.method
         place = method, row.target, row.protocol, str(row.seed)

@@ -41,8 +41,20 @@ def trips(experiment: Experiment) -> list[Trip]:
 
 
 def compare(experiment: Experiment) -> Iterator[tuple[str, Step]]:
-    """Train what is missing; yields the name of each stage with its steps."""
-    for trip in trips(experiment):
+    """Train what is missing; yields the name of each stage with its steps.
+
+    Raises:
+        ValueError: before anything is trained, where no scored image of a target has a label.
+    """
+    asked = trips(experiment)
+    for target, protocol in dict.fromkeys((trip.target, trip.protocol) for trip in asked):
+        if not len(experiment.views(target, protocol).evaluation.images):
+            raise ValueError(
+                f"Methods are compared by accuracy, and protocol {protocol!r} scores no image of "
+                f"{target} that has a label. Run 05_transfer for each method and look at its "
+                "label-free scores, or label some images."
+            )
+    for trip in asked:
         for source in trip.sources:
             for step in experiment.train_source(trip.seed, source=source):
                 yield experiment.source_stage(trip.seed, source), step

@@ -154,7 +154,7 @@ class LiveTransfer:
             self._tell(step)
 
     def _tell(self, step: Step) -> None:
-        if step.evaluation is not None:
+        if step.evaluation is not None and step.evaluation.accuracies:
             self._say(f"Right answers: <b>{step.evaluation.accuracy:.0%}</b>", plain=False)
 
     def _say(self, text: str, plain: bool = True) -> None:

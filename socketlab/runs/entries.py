@@ -62,8 +62,10 @@ class Result(BaseModel):
     """One row of the results: how one model scores on one domain.
 
     Attributes:
+        accuracy, balanced_accuracy: shares in [0, 1]; None where no scored image has a label.
         chosen_by: `last` epoch, the label-free score that chose the epoch, or `oracle`: the best
             one by the labels, which nobody has in the field.
+        n: how many images were scored.
         epoch: which epoch's model it is.
         scores: label-free scores at that epoch.
         predicted: how many adapted-on images it puts into each class.
@@ -84,8 +86,8 @@ class Result(BaseModel):
     source: str
     target: str
     seed: int
-    accuracy: float
-    balanced_accuracy: float
+    accuracy: float | None
+    balanced_accuracy: float | None
     chosen_by: str
     n: int
     stage: str

@@ -111,7 +111,8 @@ class Experiment(SourceSession):
         if name.endswith(SUFFIX):
             given = self.parameters
             shown = Input(trip.target, given.size, given.crop_pixels, given.encoding)
-            return load_translator(translator_file(name), shown, sources[0])
+            path = translator_file(name)
+            return load_translator(path, shown, sources[0], data=given.data)
         trained = self._translator_trip(trip)
         made = self.target_model(trained) if trained is not None else None
         return made.members[0].translator if made is not None else None
@@ -152,6 +153,7 @@ class Experiment(SourceSession):
             for row in self.run.read().results
             if row.method in ("source_only", "oracle_labels")
             and row.chosen_by == "last"
+            and row.accuracy is not None
             and not row.steered
             and (row.source, row.target, row.protocol, row.seed)
             == (trip.source, trip.target, trip.protocol, trip.seed)

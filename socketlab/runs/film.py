@@ -119,14 +119,17 @@ class Film:
         are the answers of the source model.
 
         Args:
-            truth: class index by id, known in hindsight and to nobody who adapts.
+            truth: class index by id, known in hindsight and to nobody who adapts. It is left out
+                where it does not know every image.
 
         Raises:
             MissingFilm: as in `reel`.
         """
         fixed, found = self._everything()
         ids = tuple(str(name) for name in fixed["ids"])
-        known = None if truth is None else np.array([truth[name] for name in ids], np.int64)
+        known = None
+        if truth is not None and set(ids) <= truth.keys():
+            known = np.array([truth[name] for name in ids], np.int64)
         return LabelHistory(
             ids=ids,
             classes=tuple(str(name) for name in fixed["classes"]),

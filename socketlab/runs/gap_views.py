@@ -54,6 +54,11 @@ class GapFeatures:
         """`before`, and `after` where the transfer has been made."""
         return tuple(self.outputs)
 
+    @property
+    def main(self) -> str:
+        """The set to look at most closely: TR pairs, and where there are none the first other."""
+        return "TR" if "TR" in self.pairs else next(iter(self.pairs))
+
     def features(self, moment: str) -> dict[str, PairFeatures]:
         """The features of each set at a moment."""
         return {name: outputs.features for name, outputs in self.outputs[moment].items()}
@@ -157,11 +162,14 @@ def map_panels(
 def gap_rows(
     features: Mapping[str, PairFeatures], accuracy: float | None
 ) -> dict[str, list[GapRow]]:
-    """Every gap measure of TI and TR pairs, and the accuracy with TR's."""
+    """Every gap measure of each set of pairs, and with TR's the accuracy, where it is known.
+
+    `accuracy` is a share in [0, 1], or None or NaN where it is not known.
+    """
     rows = {
         name: gap_table(pair.rgb, pair.other, measures="all") for name, pair in features.items()
     }
-    if accuracy is not None and "TR" in rows:
+    if accuracy is not None and not isnan(accuracy) and "TR" in rows:
         n = len(features["TR"].rgb)
         accuracy_row = GapRow("accuracy", accuracy, accuracy, accuracy, 1, n, "1: all right")
         rows["TR"].append(accuracy_row)

@@ -164,7 +164,9 @@ class Keeper:
         place = (self._trip, self._stage, history)
         last = result_row(*place, "last", int(history["epoch"].max()), score)
         rows = [last]
-        for chosen_by in (self._choose_by, "oracle") if self._chooses else ():
+        # By labels only where there are some.
+        choices = (self._choose_by, "oracle") if score.accuracies else (self._choose_by,)
+        for chosen_by in choices if self._chooses else ():
             rows.append(result_row(*place, chosen_by, choose_epoch(history, chosen_by), score))
         if not self._chooses:  # of an earlier training with more epochs
             model_file(self._run, self._stage, chosen=True).unlink(missing_ok=True)
@@ -195,9 +197,7 @@ class Keeper:
         """What the model is and how it scored."""
         given, trip = self._parameters, self._trip
         inferred = getattr(self._task, "inferred", "")
-        scores = {}
-        if score is not None:
-            scores = {"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy}
+        scores = score.accuracies if score is not None else {}
         return describe_classifier(
             self._task.model,
             domain=trip.target,

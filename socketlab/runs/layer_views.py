@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from socketlab.data.views import ImagePairs
-from socketlab.gap.layer_statistics import replaced_statistics, statistics_gap
+from socketlab.gap.layer_statistics import REPLACED_COLUMNS, replaced_statistics, statistics_gap
 from socketlab.gap.layers import layer_names, layer_pair_features
 from socketlab.gap.table import gap_table
 from socketlab.models.classifier import Classifier
@@ -71,10 +71,15 @@ def statistics_frame(
 def replaced_frame(experiment: Experiment, trip: Trip) -> pd.DataFrame:
     """Accuracy of the source model with one layer's statistics of the adapted-on images.
 
-    Scored on at most `layer_images` of the images that the protocol scores.
+    Scored on at most `layer_images` of the images that the protocol scores; where none of them has
+    a label, the frame is empty and says so in `attrs["reason"]`.
     """
     given = experiment.parameters
     views = experiment.views(trip.target, trip.protocol)
+    if not len(views.evaluation.images):
+        nothing = pd.DataFrame(columns=list(REPLACED_COLUMNS))
+        nothing.attrs["reason"] = f"No image of {trip.target} has a label: there is no accuracy."
+        return nothing
     source, _ = _models(experiment, trip)
     about = (given.crop_pixels, experiment.precision, given.encoding)
     rows = _rows(experiment, len(views.evaluation.images))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from socketlab.data.manifest import sensor_of
 from socketlab.data.modality import MILLIMETRES_PER_METRE
+from socketlab.data.schema import UNLABELLED
 from socketlab.data.views import Images
 from socketlab.figures.images import painted
 from socketlab.runs.experiment import Experiment
@@ -18,7 +19,12 @@ Array = npt.NDArray[Any]
 
 
 def pixels(stored: Array, modality: str, invalid: int | None = 0) -> Array:
-    """A stored image as figures take it: colour and NIR bytes, depth in metres with NaN."""
+    """A stored image as figures take it: colour and NIR bytes, depth in metres with NaN.
+
+    Depth that was encoded as three channels (hha) is bytes as it is.
+    """
+    if stored.dtype == np.uint8 and stored.shape[-1] == 3:
+        return np.asarray(stored)
     if modality == "depth":
         metres = stored.astype(np.float32) / MILLIMETRES_PER_METRE
         return metres if invalid is None else np.where(stored == invalid, np.nan, metres)
@@ -30,7 +36,8 @@ def pixels(stored: Array, modality: str, invalid: int | None = 0) -> Array:
 def example_columns(experiment: Experiment, count: int) -> tuple[list[dict[str, Array]], list[str]]:
     """One scene of each of `count` classes, TR first, seen by all cameras of the target's sensor.
 
-    Returns the columns and titles that `pair_grid` takes.
+    Images that nobody has labelled are shown as one class more. A camera that has not seen a scene
+    has no image in its column. Returns the columns and titles that `pair_grid` takes.
     """
     manifest, store = experiment.manifest, experiment.store
     sensor = sensor_of(experiment.parameters.target)
@@ -39,42 +46,51 @@ def example_columns(experiment: Experiment, count: int) -> tuple[list[dict[str, 
     }
     rules = manifest.protocol(experiment.parameters.protocol)
     half = min(len(rules.task_irrelevant), count // 2)
-    names = [*rules.task_relevant[: count - half], *rules.task_irrelevant[:half]]
+    names = [*rules.task_relevant[: count - half], UNLABELLED, *rules.task_irrelevant[:half]]
+    mine = store.samples[store.samples["domain"].isin(domains.values())]
+    modalities = {name: modality for modality, name in domains.items()}
     columns, titles = [], []
     for name in names:
-        chosen = store.samples[store.samples["class"] == name]
-        pair = chosen[chosen["domain"].isin(domains.values())]["pair_id"].min()
+        chosen = mine[mine["class"] == name].sort_values(["pair_id", "id"])
+        if chosen.empty:
+            continue
+        first = chosen.iloc[0]
+        scene = chosen[chosen["pair_id"] == first["pair_id"]] if first["pair_id"] else chosen[:1]
         column: dict[str, Array] = {}
-        for modality, domain in domains.items():
-            rows = chosen[(chosen["domain"] == domain) & (chosen["pair_id"] == pair)]["row"]
-            image = store.array(domain)[int(rows.iloc[0])]
-            column[modality] = pixels(image, modality, manifest.domain(domain).invalid)
+        for domain, row in zip(scene["domain"], scene["row"], strict=True):
+            image = store.array(domain)[int(row)]
+            invalid = manifest.domain(domain).invalid
+            column[modalities[domain]] = pixels(image, modalities[domain], invalid)
         columns.append(column)
         titles.append(f"{name} (TI)" if name in rules.task_irrelevant else name)
     return columns, titles
 
 
 def class_table(experiment: Experiment) -> dict[str, dict[str, int]]:
-    """Images of the target domain per class and split, as `class_counts` takes them."""
+    """Images of the target domain per class and split, as `class_counts` takes them.
+
+    Task-relevant classes are there also where nobody has labelled an image of them.
+    """
     samples = experiment.store.samples
     mine = samples[samples["domain"] == experiment.parameters.target]
-    table: dict[str, dict[str, int]] = {}
+    rules = experiment.manifest.protocol(experiment.parameters.protocol)
+    table: dict[str, dict[str, int]] = {name: {} for name in rules.task_relevant}
     for row in mine.value_counts(["class", "split"]).reset_index().to_dict("records"):
         table.setdefault(str(row["class"]), {})[str(row["split"])] = int(row["count"])
     return table
 
 
-def depth_values(experiment: Experiment, most: int = 400) -> tuple[Array, float]:
+def depth_values(experiment: Experiment, most: int = 400) -> tuple[Array, float] | None:
     """Metres and the share without a reading, of at most `most` depth images of the sensor.
 
-    Raises:
-        ValueError: if the sensor has no depth.
+    None, and a printed line, where the sensor has no depth.
     """
     manifest, sensor = experiment.manifest, sensor_of(experiment.parameters.target)
     depth = [n for n, d in manifest.domains.items() if d.modality == "depth"]
     mine = [name for name in depth if sensor_of(name) == sensor]
     if not mine:
-        raise ValueError(f"Sensor {sensor!r} has no depth. Those that have: {', '.join(depth)}.")
+        print(f"Sensor {sensor!r} has no depth. Those that have: {', '.join(depth) or 'none'}.")
+        return None
     stored = experiment.store.array(mine[0])
     chosen = stored[:: max(1, len(stored) // most)]
     metres = pixels(np.asarray(chosen), "depth", 0)

@@ -134,9 +134,12 @@ def sentence(results: list[Record]) -> str:
     )
     protocols = list(dict.fromkeys(plain(row.get("protocol")) for row in results))
     seeds = {plain(row.get("seed")) for row in results}
+    labelled = {plain(row.get("target")) for row in results if finite(row.get("n"))}
+    unlabelled = sorted({plain(row.get("target")) for row in results} - labelled)
     return (
         f"{_count(len(methods), 'method')} ({', '.join(methods)}) on {', '.join(ways)}, "
         f"protocol {', '.join(protocols)}, {_count(len(seeds), 'seed')}."
+        + (f" No image of {', '.join(unlabelled)} has a label: no accuracy." if unlabelled else "")
     )
 
 

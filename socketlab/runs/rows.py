@@ -26,7 +26,7 @@ def result_row(
     here = history[history["epoch"] == epoch]
     values = dict(zip(here["name"], here["value"].astype(float), strict=True))
     if chosen_by == "last":
-        values |= {"accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy}
+        values |= score.accuracies
     predicted = [int(count) for count in _numbered(values, "predicted/")]
     measures = _named(values, "measure/")
     look = Look(predicted=tuple(predicted), measures=measures)
@@ -36,8 +36,8 @@ def result_row(
         source=trip.source,
         target=trip.target,
         seed=trip.seed,
-        accuracy=values["accuracy"],
-        balanced_accuracy=values["balanced_accuracy"],
+        accuracy=values.get("accuracy"),
+        balanced_accuracy=values.get("balanced_accuracy"),
         chosen_by=chosen_by,
         n=score.n,
         stage=stage,

@@ -81,10 +81,15 @@ def checkpoint_frame(run: Run, stages: dict[str, str]) -> pd.DataFrame:
 
 
 def calibration(run: Run, stages: dict[str, str], bins: int = 10) -> dict[str, Reliability]:
-    """How far the confidence of each stage's answers on the scored images can be believed."""
+    """How far the confidence of each stage's answers on the scored images can be believed.
+
+    Stages without a scored image that has a label are left out.
+    """
     found = {}
     for stage, name in stages.items():
         answers = load_answers(run, stage)
+        if answers.empty:
+            continue
         right = (answers["answer"] == answers["truth"]).to_numpy()
         found[name] = reliability(answers["confidence"].to_numpy(), right, bins)
     return found

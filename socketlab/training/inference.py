@@ -1,5 +1,6 @@
 """What a classifier says of images, without training it: features, logits, scores."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,8 +42,8 @@ class Score:
     """How a classifier does on labelled images that it was not shown the labels of.
 
     Attributes:
-        accuracy: share of right answers.
-        balanced_accuracy: mean over the classes present of the share of right answers.
+        accuracy: share of right answers; NaN where there is no labelled image.
+        balanced_accuracy: mean over the classes present of the share of right answers; or NaN.
         confusion: counts [K, K], rows the truth, columns the answer.
         answers: predicted class per image [N].
         confidence: largest probability per image [N].
@@ -58,6 +59,13 @@ class Score:
     def n(self) -> int:
         """Number of images scored."""
         return len(self.answers)
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Both accuracies by name; empty where there is no labelled image."""
+        if math.isnan(self.accuracy):
+            return {}
+        return {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
 
 
 Scorer = Callable[[AnyClassifier], Score]
@@ -87,7 +95,10 @@ def predict(
 
 
 def score(logits: Tensor, labels: Tensor) -> Score:
-    """Accuracy, balanced accuracy and confusion matrix of logits [N, K] against labels [N]."""
+    """Accuracy, balanced accuracy and confusion matrix of logits [N, K] against labels [N].
+
+    Of no images, N = 0, the accuracies are NaN.
+    """
     classes = logits.shape[1]
     confidence, answers = logits.softmax(1).max(1)
     labels = labels.to(answers.device)
@@ -111,6 +122,8 @@ def scorer(
     on_device = evaluation.images.to(precision.device)
 
     def run(model: AnyClassifier) -> Score:
+        if not len(evaluation.images):  # nobody has labelled any: not every network takes none
+            return score(torch.zeros(0, len(evaluation.classes)), evaluation.labels)
         outputs = predict(model, on_device, crop, precision, encoding=encoding)
         return score(outputs.logits, evaluation.labels)
 

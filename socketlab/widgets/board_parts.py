@@ -95,6 +95,8 @@ def numbers_html(score: Score | None, references: Mapping[str, float]) -> str:
     """
     if score is None:
         return ""
+    if not score.accuracies:
+        return f'<div style="{_PLAIN};color:{MUTED}">No labelled image: there is no accuracy.</div>'
     shown = [
         ("accuracy", score.accuracy, RIGHT),
         ("balanced accuracy", score.balanced_accuracy, INK),

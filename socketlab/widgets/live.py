@@ -50,8 +50,8 @@ def describe(step: Step, left: float | None = None) -> str:
     if step.kind == "stopped":
         parts[0] = f"stopped at step {step.step}/{step.steps}"
     if step.evaluation is not None:
-        parts.append(f"accuracy {step.evaluation.accuracy:.1%}")
-        parts.append(f"balanced {step.evaluation.balanced_accuracy:.1%}")
+        for name, value in step.evaluation.accuracies.items():
+            parts.append(f"{name.removesuffix('_accuracy')} {value:.1%}")
     if "total" in step.terms:
         parts.append(f"loss {float(step.terms['total']):.3f}")
     if "psnr" in step.look.measures:

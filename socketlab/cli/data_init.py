@@ -9,6 +9,7 @@ import typer
 from socketlab.cli.terminal import can_ask, say
 from socketlab.data import known_manifests, load_manifest
 from socketlab.data.manifest import MANIFEST_FOLDER
+from socketlab.data.whole_files import replace_file
 
 if TYPE_CHECKING:
     from socketlab.data.drafting import Draft
@@ -69,7 +70,7 @@ def data_init(
     for place, sentence in made.assumed.items():
         say(f"{place}: {sentence}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(manifest_text(made, str(folder)), encoding="utf-8")
+    replace_file(path, manifest_text(made, str(folder)).encode())
     load_manifest(path)
     say(f"Wrote {path}")
     _show_next(made, called if output is None else str(path))

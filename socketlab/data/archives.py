@@ -7,7 +7,6 @@ publish no checksum: from then on the file must stay the same. Imports no torch.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.filesize import decimal
 
 from socketlab.data.domain_schema import Frozen
 from socketlab.data.schema import Archive, Manifest
+from socketlab.data.whole_files import replace_file
 
 LOCK_FILE = "archives.lock.json"
 NONE_PUBLISHED = "none published"
@@ -91,11 +91,9 @@ def remember(raw: Path, manifest: Manifest, archive: Archive, path: Path) -> Non
         first_seen=datetime.now(UTC).date(),
     )
     target = raw / LOCK_FILE
-    partial = raw / f"{LOCK_FILE}.partial"
     with FileLock(raw / f".{LOCK_FILE}.lock"):
         entries = dict(sorted({**_read(target), _key(manifest, archive): new}.items()))
-        partial.write_bytes(_LOCK.dump_json(entries, indent=2) + b"\n")
-        os.replace(partial, target)
+        replace_file(target, _LOCK.dump_json(entries, indent=2) + b"\n")
 
 
 def free_space(folder: Path) -> int:

@@ -35,8 +35,8 @@ from socketlab.data.store_files import (
     library_versions,
     open_array,
     sha256_of,
-    write_whole,
 )
+from socketlab.data.whole_files import replace_file
 
 PROGRESS_FILE = "progress.json"
 GROUPS_PER_PART = 512
@@ -205,7 +205,7 @@ def _fill_parts(
 
 def _save(given: Preparation, folder: Path, done: Flags) -> None:
     record = {"identity": given.identity, "done": np.packbits(done).tobytes().hex()}
-    write_whole(folder / PROGRESS_FILE, json.dumps(record).encode())
+    replace_file(folder / PROGRESS_FILE, json.dumps(record).encode())
 
 
 def _finish(given: Preparation, folder: Path) -> None:
@@ -221,7 +221,7 @@ def _finish(given: Preparation, folder: Path) -> None:
         "sha256": dict(zip(files, sums, strict=True)),
         "versions": library_versions(),
     }
-    write_whole(folder / "store.json", (json.dumps(record, indent=2) + "\n").encode())
+    replace_file(folder / "store.json", (json.dumps(record, indent=2) + "\n").encode())
     (folder / PROGRESS_FILE).unlink()
 
 

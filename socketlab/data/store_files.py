@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -42,13 +41,3 @@ def open_array(
     """A domain's images, mapped into memory to look at (``r``) or to write into (``r+``)."""
     array: np.memmap[Any, np.dtype[Any]] = np.load(folder / array_file(domain), mmap_mode=mode)
     return array
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A reader, or whoever comes after a kill, finds the old file or the new one."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

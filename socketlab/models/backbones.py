@@ -1,6 +1,7 @@
 """Encoders: a pooled feature vector from an image, by name and with the weights asked for."""
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -134,7 +135,7 @@ def _whole_network(name: str, weights: str) -> nn.Module:
                 choice = "DEFAULT"  # the only weights that torchvision has for it
             network = torchvision.models.get_model(name, weights=choice)
         else:
-            network = _of_timm(name, pretrained)
+            network = timm_network(name, pretrained=pretrained)
     except (URLError, OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -147,14 +148,15 @@ def _whole_network(name: str, weights: str) -> nn.Module:
     return network
 
 
-def _of_timm(name: str, pretrained: bool) -> nn.Module:
+def timm_network(name: str, **options: Any) -> nn.Module:
+    """A network of timm as `timm.create_model` makes it, for images of any size if it can."""
     import timm
 
     network: nn.Module
     try:
-        network = timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
+        network = timm.create_model(name, dynamic_img_size=True, **options)
     except TypeError:  # it has no such argument, and does not need it or cannot do without a size
-        network = timm.create_model(name, pretrained=pretrained)
+        network = timm.create_model(name, **options)
     return network
 
 

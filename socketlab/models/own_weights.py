@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from socketlab.models.backbones import SizedNetwork
+from socketlab.models.backbones import SizedNetwork, timm_network
 from socketlab.models.names import TORCHVISION, UnknownBackbone, check_backbone
 from socketlab.models.own_model_spec import OwnModelError
 
@@ -48,20 +48,9 @@ def library_network(name: str, outputs: int) -> nn.Module:
         raise OwnModelError(f"torchvision has no network for images called {short!r}.")
     try:
         check_backbone(short if library == "timm" else name)
-        return _of_timm(short, outputs).eval()
+        return timm_network(short, num_classes=outputs).eval()
     except (UnknownBackbone, RuntimeError) as error:
         raise OwnModelError(f"Network {name!r} of the own source model: {error}") from error
-
-
-def _of_timm(name: str, outputs: int) -> nn.Module:
-    import timm
-
-    network: nn.Module
-    try:
-        network = timm.create_model(name, num_classes=outputs, dynamic_img_size=True)
-    except TypeError:  # it has no such argument, and does not need it or cannot do without a size
-        network = timm.create_model(name, num_classes=outputs)
-    return network
 
 
 def sized(name: str, network: nn.Module) -> nn.Module:

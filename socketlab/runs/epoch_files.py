@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from socketlab.runs.files import replace_file
+from socketlab.data.whole_files import replace_file
 from socketlab.training.steps import Step
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from socketlab.data.views import Evaluation
+from socketlab.data.whole_files import replace_file
 from socketlab.gap.selection import choose_epoch
 from socketlab.methods.base import Transfer
 from socketlab.methods.source import Source
@@ -17,7 +18,6 @@ from socketlab.models.checkpoint import (
     load_card,
     save_classifier,
 )
-from socketlab.runs.files import replace_file
 from socketlab.runs.record import Part, Run
 from socketlab.runs.rows import result_row
 from socketlab.runs.shared_parameters import Parameters

@@ -14,9 +14,9 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
+from socketlab.data.whole_files import replace_file
 from socketlab.figures.style import to_png
 from socketlab.runs.entries import Changed, Listed, Part, Record, Result
-from socketlab.runs.files import replace_file
 from socketlab.training.loop import NonFiniteLoss
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from socketlab.runs.files import replace_file
+from socketlab.data.whole_files import replace_file
 from socketlab.runs.report_lines import (
     by_case,
     change_rows,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from socketlab.runs.files import replace_file
+from socketlab.data.whole_files import replace_file
 from socketlab.runs.record import Picture, Record, Result, Run, RunError
 from socketlab.training.loop import NonFiniteLoss
 

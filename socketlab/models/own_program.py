@@ -9,6 +9,7 @@ import copy
 import os
 import warnings
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ _LINEAR: Final = "Linear"
 _PICKLED: Final = ("custom_obj", "opaque_obj")
 
 
-class Program(nn.Module):
+class Program(nn.Module, ABC):
     """A program as it is: images [B, 3, H, W], normalised, to its outputs.
 
     Attributes:
@@ -44,13 +45,13 @@ class Program(nn.Module):
         # It was recorded with images in torch's usual order, and may rely on it.
         return self.program(images.contiguous())
 
+    @abstractmethod
     def linear_layers(self) -> list[str]:
         """The names of its linear layers, in their order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cut(self, layer: str) -> tuple[Tensor, Tensor | None]:
         """Let the program give what `layer` was given; weight [K, d] and bias [K] it had."""
-        raise NotImplementedError
 
     def hold(self) -> None:
         """Hold what is no weight of the network, so that no training moves it."""

@@ -139,7 +139,11 @@ def sentence(results: list[Record]) -> str:
     return (
         f"{_count(len(methods), 'method')} ({', '.join(methods)}) on {', '.join(ways)}, "
         f"protocol {', '.join(protocols)}, {_count(len(seeds), 'seed')}."
-        + (f" No image of {', '.join(unlabelled)} has a label: no accuracy." if unlabelled else "")
+        + (
+            f" No image of {', '.join(unlabelled)} has a label: see the label-free scores, below."
+            if unlabelled
+            else ""
+        )
     )
 
 

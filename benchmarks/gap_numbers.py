@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from socketlab.data.whole_files import replace_file
 from socketlab.gap import MEASURES, calibration_case, gap_table
-from socketlab.runs.files import replace_file
 from socketlab.training.memory import peak_memory
 
 HERE = Path(__file__).resolve().parent.parent

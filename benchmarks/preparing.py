@@ -21,7 +21,7 @@ from socketlab.data.acquire import AcquireError, resolve_root
 from socketlab.data.layouts.threads import cores, in_threads
 from socketlab.data.manifest import Manifest, load_manifest
 from socketlab.data.store import DATA_FOLDER, prepare
-from socketlab.runs.files import replace_file
+from socketlab.data.whole_files import replace_file
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE / "docs" / "results" / "preparing.md"

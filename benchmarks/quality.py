@@ -19,6 +19,7 @@ import pandas as pd
 from selection import HOW_TO_READ, epoch_rows, selection_tables
 from translations import translator_part
 
+from socketlab.data.whole_files import replace_file
 from socketlab.figures import comparison_bars, per_class, to_png
 from socketlab.runs.comparison import (
     answers_of,
@@ -27,7 +28,6 @@ from socketlab.runs.comparison import (
     recall_frame,
     spread,
 )
-from socketlab.runs.files import replace_file
 from socketlab.runs.notebooks import run_all
 from socketlab.runs.paired import Answers
 from socketlab.runs.parameters import Compare

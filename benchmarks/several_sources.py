@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from quality import HERE, RESULTS, markdown
 
+from socketlab.data.whole_files import replace_file
 from socketlab.methods import build_method
 from socketlab.methods.source import Source
 from socketlab.models.classifier import Classifier
 from socketlab.runs.comparison import spread
 from socketlab.runs.experiment import Experiment
-from socketlab.runs.files import replace_file
 from socketlab.runs.parameters import validate
 from socketlab.runs.planning import read_parameter_file
 from socketlab.training.batches import generator

@@ -1,6 +1,7 @@
 """The project as a whole: what it asks for, what it says of itself, and what its files hold."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -64,6 +65,21 @@ def test_what_is_imported_is_asked_for() -> None:
     asked = {bound(line)[0] for line in PROJECT["project"]["dependencies"]}
     ours = imported - set(sys.stdlib_module_names) - {"socketlab", "IPython"}
     assert {names.get(name, name) for name in ours} <= asked
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda f: f.stem)
+def test_what_a_benchmark_imports_is_there(file: Path) -> None:
+    asked = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("socketlab")
+        for alias in node.names
+    ]
+    assert asked
+    for module, name in asked:
+        found = importlib.import_module(str(module))
+        if not hasattr(found, name):
+            importlib.import_module(f"{module}.{name}")
 
 
 def test_the_command_line_starts_without_torch() -> None:

@@ -17,6 +17,9 @@ PROGRAMS = (".pt", ".pt2")
 WEIGHTS = (".safetensors", ".pth", ".pt")
 """Files of weights, for a network of torchvision or timm."""
 
+KEPT = "socketlab"
+"""The network of a model that a run has kept or exported: all of it is in the card beside it."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -50,7 +53,8 @@ class OwnModel(BaseModel):
 
     Attributes:
         network: a name of torchvision or timm (`timm/NAME` and `torchvision/NAME` say whose), or a
-            program: a `.pt` file of TorchScript, a `.pt2` file of torch.export.
+            program: a `.pt` file of TorchScript, a `.pt2` file of torch.export; or `socketlab`: a
+            model that a run has kept, whose card says all of this.
         weights: of a network by name: `.safetensors`, or a state dict in `.pth` or `.pt`.
         classes: the name of every output, in the order of the outputs; a class of the data set must
             be called as it is there.
@@ -176,9 +180,13 @@ def file_digest(file: Path) -> str:
 def read_own_model(file: Path) -> OwnModel:
     """What a file of YAML or JSON says of an own source model; it is checked, nothing is loaded.
 
+    A kept or exported model, FILE.safetensors with its card beside it, describes itself.
+
     Raises:
         OwnModelError: naming the file, the key, the value found and what to do.
     """
+    if file.suffix == ".safetensors":
+        return _of_card(file)
     try:
         said: Any = yaml.safe_load(file.read_text("utf-8"))
     except OSError as error:
@@ -201,6 +209,27 @@ def read_own_model(file: Path) -> OwnModel:
         raise OwnModelError(
             f"source_model {str(file)!r}: {'; '.join(lines)}. Keys: {known}."
         ) from None
+
+
+def _of_card(file: Path) -> OwnModel:
+    card = file.with_suffix(".json")
+    try:
+        said = json.loads(card.read_text("utf-8"))
+        (member,) = said["members"]
+        return OwnModel(
+            network=KEPT,
+            weights=file.name,
+            trained_on=said["configuration"].get("data"),
+            folder=file.parent,
+            **{name: member[name] for name in ("mean", "deviation")},
+            **{name: said[name] for name in ("classes", "size", "crop")},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OwnModelError(
+            f"source_model {str(file)!r}: its card {card.name!r} is missing, damaged, or of a "
+            f"mixture of several models ({error}). Give a model that a run has kept or exported, "
+            "with the card beside it."
+        ) from error
 
 
 def _sentence(found: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from socketlab.methods.base import Transfer
 from socketlab.methods.source import Source
 from socketlab.models.checkpoint import CheckpointError, load_classifier
 from socketlab.models.classifier import Classifier
+from socketlab.models.kept_model import own_classifier
 from socketlab.models.mixture import AnyClassifier, joined
-from socketlab.models.own_model import build_own_model
 from socketlab.models.own_model_checks import reach_of
 from socketlab.runs.checks import check_methods, check_own_model, source_options
 from socketlab.runs.data_session import DataSession
@@ -41,7 +41,7 @@ class SourceSession(DataSession):
         if self._own is not None:
             classes = parameters.manifest.protocol(parameters.protocol).task_relevant
             crop = parameters.crop_pixels
-            self._own_classifier = build_own_model(self._own, classes, crop=crop)
+            self._own_classifier = own_classifier(self._own, classes, crop=crop)
             check_own_model(parameters, self._own_classifier)
             self._own_content = self._own.fingerprint()
         super().__init__(parameters)

@@ -1,5 +1,6 @@
 """A run that starts from somebody else's network: nothing is trained, all methods go on from it."""
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -270,3 +271,42 @@ def test_the_notebooks_run_to_their_end(
     assert member.own is not None and member.own.feature_layer == "fc"
     configuration = record.configuration["02_train_source"]
     assert configuration["source_model"] == values["source_model"]
+
+
+def test_a_source_model_of_another_run_is_taken_as_it_is(
+    adapted: Experiment, tmp_path: Path
+) -> None:
+    file = model_file(adapted.run, STAGE)
+    values = adapted.parameters.model_dump(mode="json")
+    changed = {"run": "again", "runs_dir": str(tmp_path), "source_model": str(file), "film": 0}
+    again = Experiment(validate("05_transfer", values | changed))
+    assert [step.kind for step in again.train_source()] == ["start"]
+    images = torch.rand(2, 3, 28, 28)
+    assert torch.equal(again.source_model()(images), adapted.source_model()(images))
+    kinds = [step.kind for step in again.transfer(again.trip())]
+    assert kinds.count("epoch") == 2
+    rows = [
+        {
+            row.stage: row.accuracy
+            for row in experiment.run.read().results
+            if row.chosen_by == "last"
+        }
+        for experiment in (adapted, again)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_source_model_of_a_data_set_with_the_same_images_is_refused(
+    adapted: Experiment, tmp_path: Path
+) -> None:
+    old = model_file(adapted.run, STAGE)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(old.read_bytes())
+    card = json.loads(old.with_suffix(".json").read_text())
+    manifest = load_manifest("nyu_depth_v2")
+    card["classes"] = list(manifest.protocol("held_out").task_relevant)
+    card["configuration"]["data"] = "sunrgbd"
+    file.with_suffix(".json").write_text(json.dumps(card))
+    asked = {"data": "nyu_depth_v2", "source": "kv1/rgb", "target": "kv1/depth"}
+    with pytest.raises(ParameterError, match="sunrgbd"):
+        validate("05_transfer", asked | {"source_model": str(file)})

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from socketlab.data.acquire import AcquireError, resolve_root
+from socketlab.data.acquiring.acquire import AcquireError, resolve_root
 from socketlab.data.layouts.threads import cores, in_threads
 from socketlab.data.manifest import Manifest, load_manifest
 from socketlab.data.store import DATA_FOLDER, prepare

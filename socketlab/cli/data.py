@@ -12,9 +12,9 @@ from socketlab.cli.data_init import data_init
 from socketlab.cli.data_tables import archive_table, here, list_table
 from socketlab.cli.terminal import can_ask, console, progress_bar, say
 from socketlab.data import Manifest, describe, known_manifests, load_manifest
-from socketlab.data.archives import free_space
+from socketlab.data.acquiring.archives import free_space
+from socketlab.data.acquiring.locating import find_root, how_by_hand, needed_space, pieces_of
 from socketlab.data.layout_schema import ScenesLayout
-from socketlab.data.locating import find_root, how_by_hand, needed_space, pieces_of
 
 data_app = typer.Typer(help="Data sets: list, describe, get, init, prepare.", no_args_is_help=True)
 
@@ -48,7 +48,7 @@ def data_get(
     if isinstance(manifest.layout, ScenesLayout):
         say(f"{manifest.name} is drawn, not downloaded.")
     else:
-        from socketlab.data.acquire import acquire
+        from socketlab.data.acquiring.acquire import acquire
 
         given = archive or []
         if manifest.archives and find_root(manifest, data_dir) is None:

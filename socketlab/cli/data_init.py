@@ -12,8 +12,8 @@ from socketlab.data.manifest import MANIFEST_FOLDER
 from socketlab.data.whole_files import replace_file
 
 if TYPE_CHECKING:
-    from socketlab.data.drafting import Draft
-    from socketlab.data.looking import Found
+    from socketlab.data.drafting.draft import Draft
+    from socketlab.data.drafting.looking import Found
 
 
 def data_init(
@@ -53,10 +53,10 @@ def data_init(
     _check_free(called, path, output is None, force)
     if pairs_from is not None:
         load_manifest(pairs_from)
-    from socketlab.data.drafting import draft
-    from socketlab.data.drafting_answers import Answers
-    from socketlab.data.looking import look
-    from socketlab.data.manifest_writing import manifest_text
+    from socketlab.data.drafting.answers import Answers
+    from socketlab.data.drafting.draft import draft
+    from socketlab.data.drafting.looking import look
+    from socketlab.data.drafting.writing import manifest_text
 
     found = look(folder, folders)
     _show(found)

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from socketlab.data import Manifest, ManifestError, load_manifest
+from socketlab.data.acquiring.locating import Piece, find_root
 from socketlab.data.layout_schema import ScenesLayout
-from socketlab.data.locating import Piece, find_root
 from socketlab.data.schema import NOT_STATED, sensor_of
 
 WIDE = 120

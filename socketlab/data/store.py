@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from socketlab.data.acquire import resolve_root
+from socketlab.data.acquiring.acquire import resolve_root
 from socketlab.data.layouts import SampleRecord, layout_functions
 from socketlab.data.layouts.records import PreparationError
 from socketlab.data.preparing import Preparation, fill_store

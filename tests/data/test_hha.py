@@ -12,8 +12,8 @@ from torch import Tensor
 from socketlab.data.domain_schema import Intrinsics
 from socketlab.data.hha import at_size, gravity, height_above_ground, hha, rays, surface_normals
 from socketlab.data.manifest import load_manifest
-from socketlab.data.rooms import draw_room
-from socketlab.data.scenes import SENSORS, TASK_RELEVANT, render
+from socketlab.data.rendering.rooms import draw_room
+from socketlab.data.rendering.scenes import SENSORS, TASK_RELEVANT, render
 
 SIZE = 64
 CAMERA = Intrinsics(fx=64, fy=64, cx=31.5, cy=31.5, width=SIZE, height=SIZE)

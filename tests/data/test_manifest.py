@@ -55,7 +55,7 @@ def test_protocols_select_what_their_names_say() -> None:
 
 
 def test_scenes_manifest_is_what_the_renderer_draws() -> None:
-    from socketlab.data import scenes
+    from socketlab.data.rendering import scenes
 
     manifest = load_manifest("scenes")
     assert set(manifest.classes.task_relevant) == set(scenes.TASK_RELEVANT)

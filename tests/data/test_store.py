@@ -225,7 +225,7 @@ def test_the_real_pairs() -> None:
     """All 1,449 pairs; in a folder of its own name, so that it is skipped where they are not."""
     from tempfile import TemporaryDirectory
 
-    from socketlab.data.acquire import AcquireError, resolve_root
+    from socketlab.data.acquiring.acquire import AcquireError, resolve_root
 
     manifest = load_manifest("nyuv2_scenes_224")
     with TemporaryDirectory() as folder:

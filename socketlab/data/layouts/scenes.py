@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from socketlab.data import scenes
 from socketlab.data.layout_schema import ScenesLayout
 from socketlab.data.layouts.records import Arrays, PreparationError, SampleRecord
 from socketlab.data.layouts.threads import in_threads
+from socketlab.data.rendering import scenes
 from socketlab.data.schema import Manifest, Progress, UnknownName, sensor_of
 
 # as many as the renderer draws at once at 64 px: more in a task would leave cores without one
@@ -19,7 +19,7 @@ TASKS_AT_ONCE = 64
 
 VERSION = hashlib.sha256(
     b"".join(
-        (Path(__file__).parents[1] / name).read_bytes()
+        (Path(__file__).parents[1] / "rendering" / name).read_bytes()
         for name in ("scenes.py", "rooms.py", "frames.py", "raymarch.py", "shapes.py")
     )
 ).hexdigest()[:12]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from socketlab.data.acquire import AcquireError, acquire
+from socketlab.data.acquiring.acquire import AcquireError, acquire
 from socketlab.data.layouts.records import PreparationError
 from socketlab.data.manifest import Manifest, describe, load_manifest
 from socketlab.data.opening import open_views

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from socketlab.data.acquiring.locating import own_root
 from socketlab.data.layouts.paired_folders import list_samples
 from socketlab.data.layouts.records import PreparationError, SampleRecord
-from socketlab.data.locating import own_root
 
 
 def problems(small: Any) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from socketlab.data import scenes
 from socketlab.data.layouts.records import PreparationError
 from socketlab.data.layouts.scenes import list_samples
 from socketlab.data.manifest import Manifest
+from socketlab.data.rendering import scenes
 from socketlab.data.store import prepare
 
 Build = Callable[..., Manifest]

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from socketlab.data import acquire as module
-from socketlab.data import archives, downloads
-from socketlab.data.acquire import AcquireError, acquire
+from socketlab.data.acquiring import acquire as module
+from socketlab.data.acquiring import archives, downloads
+from socketlab.data.acquiring.acquire import AcquireError, acquire
 from socketlab.data.schema import Progress
 from socketlab.data.store import prepare
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from socketlab.data.raymarch import (
+from socketlab.data.rendering.raymarch import (
     Bundle,
     Pose,
     Vectors,
@@ -17,8 +17,8 @@ from socketlab.data.raymarch import (
     surface_normals,
     trace,
 )
-from socketlab.data.rooms import Room
-from socketlab.data.shapes import SHAPES
+from socketlab.data.rendering.rooms import Room
+from socketlab.data.rendering.shapes import SHAPES
 
 
 def columns(rows: Sequence[tuple[float, ...]], device: torch.device) -> tuple[Tensor, ...]:

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from socketlab.data.looking_names import are_recordings, image_files, named_parts, read_name
+from socketlab.data.drafting.names import are_recordings, image_files, named_parts, read_name
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from socketlab.data.drafting import Draft, draft
-from socketlab.data.drafting_answers import Answers
-from socketlab.data.looking import LookError, look
+from socketlab.data.drafting.answers import Answers
+from socketlab.data.drafting.draft import Draft, draft
+from socketlab.data.drafting.looking import LookError, look
+from socketlab.data.drafting.writing import manifest_text
 from socketlab.data.manifest import load_manifest
-from socketlab.data.manifest_writing import manifest_text
 from socketlab.data.opening import open_views
 from socketlab.data.store import prepare
 from socketlab.data.views import Views

@@ -20,10 +20,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from socketlab.data.frames import Frame, columns, light_share, see_backdrop, see_thing
-from socketlab.data.raymarch import Vectors, along, bell_noise, dot, hash_bits, normalise, pinhole
-from socketlab.data.rooms import Room, draw_room
-from socketlab.data.shapes import SHAPES
+from socketlab.data.rendering.frames import Frame, columns, light_share, see_backdrop, see_thing
+from socketlab.data.rendering.raymarch import (
+    Vectors,
+    along,
+    bell_noise,
+    dot,
+    hash_bits,
+    normalise,
+    pinhole,
+)
+from socketlab.data.rendering.rooms import Room, draw_room
+from socketlab.data.rendering.shapes import SHAPES
 
 TASK_RELEVANT: tuple[str, ...] = ("bottle", "chair", "lamp", "mug", "table", "vase")
 TASK_IRRELEVANT: tuple[str, ...] = tuple(sorted(set(SHAPES) - set(TASK_RELEVANT)))

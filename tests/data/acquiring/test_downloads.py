@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from socketlab.data import archives, downloads
-from socketlab.data.archives import AcquireError
-from socketlab.data.downloads import download, part_of, remote_size
+from socketlab.data.acquiring import archives, downloads
+from socketlab.data.acquiring.archives import AcquireError
+from socketlab.data.acquiring.downloads import download, part_of, remote_size
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

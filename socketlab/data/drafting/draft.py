@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from socketlab.data.domain_schema import Modality
-from socketlab.data.drafting_answers import Answers, Ask, Open
-from socketlab.data.drafting_domains import domain
-from socketlab.data.drafting_parts import Part, found_parts, table_rows
-from socketlab.data.drafting_protocols import (
+from socketlab.data.drafting.answers import Answers, Ask, Open
+from socketlab.data.drafting.domains import domain
+from socketlab.data.drafting.looking import Found, LookError
+from socketlab.data.drafting.parts import Part, found_parts, table_rows
+from socketlab.data.drafting.pixels import Look, sizes_of
+from socketlab.data.drafting.protocols import (
     PAIRS,
     UNKNOWN_CLASSES,
     Counts,
@@ -20,8 +22,6 @@ from socketlab.data.drafting_protocols import (
     protocols_of,
 )
 from socketlab.data.layouts.paired_folders import list_samples
-from socketlab.data.looking import Found, LookError
-from socketlab.data.looking_pixels import Look, sizes_of
 from socketlab.data.schema import UNLABELLED, Manifest, sensor_of
 
 LARGEST_SIZE = 256

@@ -19,7 +19,7 @@ from typing import IO
 
 from rich.filesize import decimal
 
-from socketlab.data.archives import AcquireError, require_space
+from socketlab.data.acquiring.archives import AcquireError, require_space
 from socketlab.data.schema import Progress
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from socketlab.data.archives import AcquireError
-from socketlab.data.downloads import part_of, remote_size
+from socketlab.data.acquiring.archives import AcquireError
+from socketlab.data.acquiring.downloads import part_of, remote_size
+from socketlab.data.acquiring.unpacking import is_packed
 from socketlab.data.layout_schema import PairedFoldersLayout
 from socketlab.data.manifest import Archive, Manifest
-from socketlab.data.unpacking import is_packed
 
 ROOT_VARIABLE = "SOCKETLAB_ROOT"
 
 
 def candidate_roots(manifest: Manifest, data_dir: Path) -> list[Path]:
     """Where a data set's folder is looked for, first to last."""
-    project = Path(__file__).resolve().parents[2]
+    project = Path(__file__).resolve().parents[3]
     folders = [data_dir / "raw" / manifest.name]
     if os.environ.get(ROOT_VARIABLE):
         folders.insert(0, Path(os.environ[ROOT_VARIABLE]) / manifest.name)

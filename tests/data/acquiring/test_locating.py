@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from socketlab.data.acquire import AcquireError, candidate_roots, find_root, resolve_root
-from socketlab.data.downloads import part_of
-from socketlab.data.locating import how_by_hand, needed_space, pieces_of
+from socketlab.data.acquiring.acquire import AcquireError, candidate_roots, find_root, resolve_root
+from socketlab.data.acquiring.downloads import part_of
+from socketlab.data.acquiring.locating import how_by_hand, needed_space, pieces_of
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from socketlab.data import archives
-from socketlab.data.archives import (
+from socketlab.data.acquiring import archives
+from socketlab.data.acquiring.archives import (
     AcquireError,
     expected_of,
     free_space,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from socketlab.data.archives import AcquireError, require_space
+from socketlab.data.acquiring.archives import AcquireError, require_space
 from socketlab.data.domain_schema import Frozen
 from socketlab.data.schema import Progress
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from socketlab.data.domain_schema import Modality
-from socketlab.data.drafting_answers import Open
-from socketlab.data.drafting_protocols import PAIRS
-from socketlab.data.looking import Found, FoundPart, FoundPattern, LookError
+from socketlab.data.drafting.answers import Open
+from socketlab.data.drafting.looking import Found, FoundPart, FoundPattern, LookError
+from socketlab.data.drafting.protocols import PAIRS
 from socketlab.data.schema import UNLABELLED
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from socketlab.data import scenes
-from socketlab.data.raymarch import (
+from socketlab.data.rendering import scenes
+from socketlab.data.rendering.raymarch import (
     Bundle,
     Vectors,
     bell_noise,
@@ -19,8 +19,14 @@ from socketlab.data.raymarch import (
     surface_normals,
     trace,
 )
-from socketlab.data.scenes import SENSORS, TASK_IRRELEVANT, TASK_RELEVANT, Rendered, render
-from socketlab.data.shapes import BOUNDING_HEIGHT, BOUNDING_RADIUS, SHAPES
+from socketlab.data.rendering.scenes import (
+    SENSORS,
+    TASK_IRRELEVANT,
+    TASK_RELEVANT,
+    Rendered,
+    render,
+)
+from socketlab.data.rendering.shapes import BOUNDING_HEIGHT, BOUNDING_RADIUS, SHAPES
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from socketlab.data.looking_pixels import Look, look_at, sample_of, sizes_of, values_of
+from socketlab.data.drafting.pixels import Look, look_at, sample_of, sizes_of, values_of
 
 
 def save(path: Path, array: np.ndarray) -> Path:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from socketlab.data.shapes import BOUNDING_HEIGHT, BOUNDING_RADIUS, Distance
+from socketlab.data.rendering.shapes import BOUNDING_HEIGHT, BOUNDING_RADIUS, Distance
 
 _LOW_32_BITS = 0xFFFFFFFF
 _COMPACTION_INTERVAL = 3

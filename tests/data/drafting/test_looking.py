@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from socketlab.data.looking import Found, LookError, look
+from socketlab.data.drafting.looking import Found, LookError, look
 
 
 def save(path: Path, kind: str = "rgb") -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from socketlab.data import archives, unpacking
-from socketlab.data.archives import AcquireError
-from socketlab.data.unpacking import allowed, is_packed, unpack
+from socketlab.data.acquiring import archives, unpacking
+from socketlab.data.acquiring.archives import AcquireError
+from socketlab.data.acquiring.unpacking import allowed, is_packed, unpack
 
 FILES = {"set/kitchen/0001_rgb.png": b"colour" * 500, "set/kitchen/0001_depth.png": b"", "a": b"1"}
 

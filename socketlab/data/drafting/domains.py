@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from socketlab.data.domain_schema import Modality
-from socketlab.data.drafting_answers import Open
-from socketlab.data.looking import LookError
-from socketlab.data.looking_pixels import Look, Values, values_of
+from socketlab.data.drafting.answers import Open
+from socketlab.data.drafting.looking import LookError
+from socketlab.data.drafting.pixels import Look, Values, values_of
 
 MILLIMETRE = 0.001
 EIGHT_BIT_SCALE = 10 / 255

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from socketlab.data.drafting import Draft
+from socketlab.data.drafting.draft import Draft
 
 WIDTH = 96
 KEEP_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}

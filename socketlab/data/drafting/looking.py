@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from socketlab.data.domain_schema import Modality
-from socketlab.data.layouts.folder_tables import TABLE_COLUMNS
-from socketlab.data.looking_names import (
+from socketlab.data.drafting.names import (
     IMAGE_ENDINGS,
     NamedFile,
     NamedPart,
@@ -19,7 +18,8 @@ from socketlab.data.looking_names import (
     image_files,
     named_parts,
 )
-from socketlab.data.looking_pixels import Kind, Look, look_at, sample_of
+from socketlab.data.drafting.pixels import Kind, Look, look_at, sample_of
+from socketlab.data.layouts.folder_tables import TABLE_COLUMNS
 from socketlab.data.picture_file import UNREADABLE, kind_of
 from socketlab.data.schema import UNLABELLED
 

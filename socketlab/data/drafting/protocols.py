@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from socketlab.data.drafting_answers import Open
-from socketlab.data.looking import LookError
+from socketlab.data.drafting.answers import Open
+from socketlab.data.drafting.looking import LookError
 from socketlab.data.schema import UNLABELLED
 
 Counts = dict[str, dict[str, dict[str, int]]]

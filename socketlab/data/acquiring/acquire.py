@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from socketlab.data.archives import (
+from socketlab.data.acquiring.archives import (
     AcquireError,
     expected_of,
     remember,
@@ -21,8 +21,8 @@ from socketlab.data.archives import (
     verify,
     what_to_do,
 )
-from socketlab.data.downloads import download
-from socketlab.data.locating import (
+from socketlab.data.acquiring.downloads import download
+from socketlab.data.acquiring.locating import (
     Piece,
     candidate_roots,
     find_root,
@@ -31,9 +31,9 @@ from socketlab.data.locating import (
     pieces_of,
     resolve_root,
 )
+from socketlab.data.acquiring.unpacking import is_packed, unpack
 from socketlab.data.manifest import Manifest
 from socketlab.data.schema import Progress, Say
-from socketlab.data.unpacking import is_packed, unpack
 
 __all__ = ["AcquireError", "acquire", "candidate_roots", "find_root", "resolve_root"]
 

@@ -1,0 +1,1 @@
+"""The built-in data set: rooms with one thing each, drawn as colour, depth and near infrared."""

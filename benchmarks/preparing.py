@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from quality import HERE, RESULTS, markdown
 
 from socketlab.data.acquiring.acquire import AcquireError, resolve_root
 from socketlab.data.layouts.threads import cores, in_threads
@@ -23,8 +24,7 @@ from socketlab.data.manifest import Manifest, load_manifest
 from socketlab.data.store import DATA_FOLDER, prepare
 from socketlab.data.whole_files import replace_file
 
-HERE = Path(__file__).resolve().parent.parent
-PAGE = HERE / "docs" / "results" / "preparing.md"
+PAGE = RESULTS / "preparing.md"
 REAL = "nyuv2_scenes_224"
 SIZES = (224, 64)
 FILES_PER_TASK = 16
@@ -99,9 +99,7 @@ def in_words(shares: Sequence[float]) -> str:
     return f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
 
 
-def compare(
-    manifest: Manifest, root: Path, data_dir: Path, rounds: int
-) -> list[dict[str, str | float]]:
+def compare(manifest: Manifest, root: Path, data_dir: Path, rounds: int) -> list[dict[str, str]]:
     """A row per size: how fast decoding and preparing are, and the share of one in the other."""
     files = sorted(path for path in root.rglob("*") if path.suffix in (".jpg", ".png"))
     tasks = [files[at : at + FILES_PER_TASK] for at in range(0, len(files), FILES_PER_TASK)]
@@ -121,26 +119,22 @@ def compare(
             )
             decoding.append(plain())
             shares[size].append((decoding[-2] + decoding[-1]) / 2 / spent[size][-1])
+
+    def per_second(costs: Sequence[np.ndarray]) -> str:
+        return f"{len(files) / statistics.median(seconds for seconds, _ in costs):,.0f}"
+
     return [
         {
             "images": manifest.name,
             "size": f"{size} px",
             "number": f"{len(files):,}",
-            "decoding alone": len(files) / statistics.median(each[0] for each in decoding),
-            "preparing": len(files) / statistics.median(each[0] for each in spent[size]),
+            "decoding alone": per_second(decoding),
+            "preparing": per_second(spent[size]),
             "share, clock": in_words([each[0] for each in shares[size]]),
             "share, processors": in_words([each[1] for each in shares[size]]),
         }
         for size in SIZES
     ]
-
-
-def as_markdown(frame: pd.DataFrame) -> str:
-    """The table, numbers as text."""
-    lines = [list(frame.columns), ["---"] * len(frame.columns)]
-    for row in frame.itertuples(index=False):
-        lines.append([f"{cell:,.0f}" if isinstance(cell, float) else str(cell) for cell in row])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> None:
@@ -150,7 +144,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help=f"folder of {REAL}, where it is not found")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE)}")
     given = parser.parse_args()
-    rows: list[dict[str, str | float]] = []
+    rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         try:
@@ -169,7 +163,7 @@ def main() -> None:
             jpeg=(place / "raw" / "thing" / "0000_rgb.jpg").stat().st_size / 1000,
             png=(place / "raw" / "thing" / "0000_depth.png").stat().st_size / 1000,
         )
-    page = head + as_markdown(pd.DataFrame(rows))
+    page = f"{head}{markdown(pd.DataFrame(rows))}\n"
     print(page)
     if given.write:
         replace_file(PAGE, page.encode())

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,14 +138,24 @@ def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
             "is damaged or was changed. Remove both files and train again."
         )
     try:
-        model = joined([_built(member, card.classes, path.parent) for member in card.members])
+        model = joined([build_member(member, card.classes, path.parent) for member in card.members])
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} does not fit its card: {error}") from error
     return model.eval(), card
 
 
-def _built(member: Member, classes: tuple[str, ...], folder: Path) -> Classifier:
+def build_member(member: Member, classes: Sequence[str], folder: Path) -> Classifier:
+    """A network as a card describes it, for these classes; its weights are still to be loaded.
+
+    Args:
+        member: as the card has it.
+        classes: in the order of the logits.
+        folder: where the file of an own model's program lies.
+
+    Raises:
+        ValueError: for a network that cannot be built.
+    """
     given = None
     if member.own is not None:
         given = rebuilt_network(member.own, len(classes), member.bottleneck, folder)

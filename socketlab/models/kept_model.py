@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from socketlab.models.checkpoint import CheckpointError, load_classifier
+from socketlab.models.checkpoint import CheckpointError, build_member, load_classifier
 from socketlab.models.classifier import Classifier
 from socketlab.models.own_model import build_own_model
 from socketlab.models.own_model_spec import KEPT, OwnModel, OwnModelError
@@ -33,14 +33,7 @@ def own_classifier(own: OwnModel, classes: Sequence[str], *, crop: int) -> Class
             f"{', '.join(whole.classes)}: those of this task, {', '.join(classes)}, cannot be "
             "chosen from them. Give the file that describes that network."
         )
-    chosen = Classifier(
-        whole.backbone,
-        classes,
-        mean=member.mean,
-        deviation=member.deviation,
-        bottleneck=member.bottleneck,
-        translator=member.translator,
-    )
+    chosen = build_member(member, classes, own.file.parent)
     state = whole.state_dict()
     chosen.load_state_dict({k: v[rows] if k.startswith("head.") else v for k, v in state.items()})
     return chosen.eval()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from socketlab.data import Manifest
 from socketlab.gap.scores import SCORES
@@ -27,6 +27,7 @@ from socketlab.runs.model_card_scores import (
 from socketlab.runs.record import Record, Run
 from socketlab.runs.report_values import marked, measured, percent, plain
 from socketlab.runs.run_answers import told_answers
+from socketlab.runs.templates import environment
 
 CARD_FILE: Final = "MODEL_CARD.md"
 TEMPLATE: Final = "model_card.md.jinja"
@@ -81,20 +82,13 @@ def render_card(run: Run, manifest: Manifest, card: Card, about: Deployment) -> 
 @functools.cache
 def _environment() -> Environment:
     """The template's surroundings: an unknown name is an error, and nothing is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    filters = {
         "percent": percent,
         "measured": measured,
         "plain": plain,
         "unplaced": _unplaced,
     }
-    return environment
+    return environment(filters, keep_trailing_newline=True)
 
 
 def _unplaced(value: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from socketlab.data.whole_files import replace_file
 from socketlab.runs.report_lines import (
@@ -36,6 +36,7 @@ from socketlab.runs.report_values import (
     points,
     records,
 )
+from socketlab.runs.templates import environment
 
 TEMPLATE: Final = "report.html.jinja"
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
@@ -96,14 +97,7 @@ def write_report(run_folder: Path) -> Path:
 @functools.cache
 def _environment() -> Environment:
     """The template's surroundings: everything is escaped, and an unknown name is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "command": command,
         "moment": moment,
         "percent": percent,
@@ -113,7 +107,7 @@ def _environment() -> Environment:
         "marked": marked,
         "plain": plain,
     }
-    return environment
+    return environment(filters, autoescape=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

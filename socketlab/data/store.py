@@ -11,19 +11,18 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from socketlab.data.acquiring.acquire import resolve_root
 from socketlab.data.layouts import SampleRecord, layout_functions
 from socketlab.data.layouts.records import PreparationError
+from socketlab.data.locks import alone
 from socketlab.data.preparing import Preparation, fill_store
 from socketlab.data.schema import Manifest, Progress, Say, UnknownName, sensor_of
 from socketlab.data.store_files import STORE_VERSION, array_file, sha256_of
@@ -87,7 +86,7 @@ def prepare(
         raise ValueError(f"size must be at least 1 pixel, found {size}.")
     folder = _folder(manifest, size, data_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder, tell):
+    with alone(folder.parent / f".{folder.name}.lock", tell, f"preparing {folder}"):
         if (folder / "store.json").is_file():
             tell(
                 f"{manifest.name} is already prepared at {size} px: {folder} "
@@ -209,17 +208,3 @@ def _counts(samples: pd.DataFrame) -> str:
         f"{domain} {images} images of {names} classes"
         for domain, images, names in classes.itertuples()
     )
-
-
-@contextmanager
-def _lock(folder: Path, tell: Say) -> Iterator[None]:
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        tell(f"Another process is preparing {folder}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

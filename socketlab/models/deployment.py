@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,7 +11,6 @@ from socketlab.data.domain_schema import Domain, Frozen
 from socketlab.data.encoding_names import Encoding
 
 ModelFormat = Literal["safetensors", "onnx", "pt2"]
-FORMATS: tuple[ModelFormat, ...] = get_args(ModelFormat)
 DEPLOYMENT_FILE = "deploy.json"
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
 

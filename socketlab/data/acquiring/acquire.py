@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from socketlab.data.acquiring.archives import (
     AcquireError,
     expected_of,
@@ -32,11 +30,13 @@ from socketlab.data.acquiring.locating import (
     resolve_root,
 )
 from socketlab.data.acquiring.unpacking import is_packed, unpack
+from socketlab.data.locks import alone
 from socketlab.data.manifest import Manifest
 from socketlab.data.schema import Progress, Say
 
 __all__ = ["AcquireError", "acquire", "candidate_roots", "find_root", "resolve_root"]
 
+SAME = "getting the same files"
 Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a bar with a title; what it gives hears (bytes done, bytes in all)."""
 
@@ -72,7 +72,7 @@ def acquire(
         )
     if there is None:
         (raw / ".archives").mkdir(parents=True, exist_ok=True)
-        with _alone(raw / f".{manifest.name}.lock", tell):
+        with alone(raw / f".{manifest.name}.lock", tell, SAME):
             there = find_root(manifest, data_dir)  # another process may have got it meanwhile
             if there is None:
                 pieces = pieces_of(manifest, data_dir, archives)
@@ -120,7 +120,7 @@ def _get(manifest: Manifest, raw: Path, pieces: Sequence[Piece], tell: Say, open
 
 def _fetch(manifest: Manifest, raw: Path, piece: Piece, tell: Say, open_bar: Bars) -> None:
     archive, path = piece.archive, piece.path
-    with _alone(path.with_name(f".{path.name}.lock"), tell):
+    with alone(path.with_name(f".{path.name}.lock"), tell, SAME):
         if path.is_file():  # for another data set that is made of the same archive
             return verify(raw, manifest, archive, path)
         size, checksum = expected_of(raw, manifest, archive)
@@ -136,20 +136,6 @@ def _link(path: Path, link: Path) -> None:
         os.link(target, link)
     except OSError:  # another disk, another owner, or a file system without hard links
         link.symlink_to(target)
-
-
-@contextmanager
-def _alone(path: Path, tell: Say) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        tell("Another process is getting the same files; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

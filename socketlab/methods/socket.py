@@ -8,6 +8,7 @@ from torch import Tensor
 
 from socketlab.methods.distillation import PairOptions, PairTransfer
 from socketlab.methods.shot import Shot, ShotOptions
+from socketlab.models.batch_norm import compute_once
 from socketlab.models.classifier import FIXED_NORMALISATIONS
 from socketlab.models.mixture import Mixture
 from socketlab.objectives import StatisticsForm, statistics_distance
@@ -63,6 +64,7 @@ class Socket(Shot, PairTransfer):
         if self.options.normalisation != "source":
             self._renormalise()
         super().prepare()
+        compute_once(self.student)
         if self.options.statistics_weight or all(
             normalisation_layers(teacher.encoder) for teacher in self.teacher.members
         ):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from socketlab.models.backbones import batch_norms
+from socketlab.models.batch_norm import Call, records_itself
 from socketlab.models.classifier import Classifier
 from socketlab.models.modes import evaluating
 from socketlab.models.translator import Translator
@@ -14,9 +15,6 @@ from socketlab.objectives import batch_statistics
 
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean [C] and biased variance [C] of the input of each layer that was reached, in module order."""
-
-Call = tuple[int, Tensor, Tensor]
-"""Of one call of a layer: values per channel, their mean [C] and their biased variance [C]."""
 
 
 def normalisation_layers(network: nn.Module) -> list[nn.Module]:
@@ -41,7 +39,8 @@ def recorded_statistics(network: nn.Module) -> Iterator[Statistics]:
     Per channel, over images and positions (of a ViT: over patches and class token), with gradient.
     The layers are `normalisation_layers`; one that no forward pass reached is left out, here as in
     `reference_statistics`. Over several passes, or several calls of one layer, the statistics are
-    those of all values together.
+    those of all values together. A layer of `batch_norm.compute_once` in train mode says them
+    itself; of the input of another one they are computed, which costs another pass over it.
     """
     recorded: Statistics = []
     with _recorded_calls(normalisation_layers(network)) as calls:
@@ -61,12 +60,17 @@ def _recorded_calls(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, lis
             x = x.flatten(2).unsqueeze(3)
         calls[layer].append((x.numel() // x.shape[1], *batch_statistics(x)))
 
-    handles = [layer.register_forward_pre_hook(record) for layer in calls]
+    own = [layer for layer in calls if records_itself(layer)]
+    handles = [layer.register_forward_pre_hook(record) for layer in calls.keys() - {*own}]
+    for layer in own:
+        layer.recorded = calls[layer]  # type: ignore[assignment]
     try:
         yield calls
     finally:
         for handle in handles:
             handle.remove()
+        for layer in own:
+            layer.recorded = None  # type: ignore[assignment]
 
 
 def _channel_axis(layer: nn.Module) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from socketlab.methods.base import Options, Transfer
 from socketlab.objectives import PairReduction, feature_distance
-from socketlab.training.batches import random_window, shuffled_batch, take
+from socketlab.training.batches import Window, random_window, shuffled_batch, take
 from socketlab.training.statistics import held_running_statistics
 
 CACHED_AT_ONCE = 256
@@ -20,8 +20,13 @@ class PairOptions(Options):
 
     pair_weight: float = Field(0.5, ge=0, description="of the distance of paired features")
     pair_reduction: PairReduction = Field("frobenius", description="how the distance is reduced")
-    pair_crops: Literal["same", "cached"] = Field(
-        "same", description="same in both halves; or RGB features of one random crop, once for all"
+    pair_crops: Literal["same", "fixed", "cached"] = Field(
+        "same",
+        description="the same in both halves, at random; fixed: drawn once, so that RGB features "
+        "are computed once; cached: so for the RGB half alone, as released",
+    )
+    pair_views: int = Field(
+        1, ge=1, description="fixed: crops of each pair, of which the epochs take turns"
     )
     pair_order: Literal["sweep", "redrawn"] = Field(
         "sweep", description="without replacement over the steps; or each batch from all pairs"
@@ -40,13 +45,11 @@ class PairTransfer(Transfer):
 
     needs_pairs = True
     options: PairOptions
-    _cached: list[Tensor]
 
     def prepare(self) -> None:
-        """RGB features of one random crop of every pair, where they are to be cached."""
+        """No RGB half has been seen yet."""
         super().prepare()
-        if self.options.pair_crops == "cached":
-            self._cached = self._features_of_one_crop()
+        self._seen: dict[int, tuple[Window, list[Tensor]]] = {}
 
     def pair_rows(self, step: int) -> Tensor:
         """Indices [B] of a step's pairs, in the order that was chosen."""
@@ -58,32 +61,48 @@ class PairTransfer(Transfer):
 
     def pair_term(self, step: int) -> Tensor:
         """L_TI of a batch of TI pairs."""
-        if self.options.pair_crops == "cached":
-            index = self.pair_rows(step)
-            window = self.window("pairs", step, len(index))
-            other = take(self.pairs.target, index, window, self.encoding)
-            wanted = [features[index.to(features.device)] for features in self._cached]
-        else:
-            rgb, other = self.pair_batch(step)
-            with torch.no_grad():
-                wanted = [teacher.features(rgb) for teacher in self.teacher.members]
+        wanted, other = self.wanted_and_other(step)
         held = self.options.pair_statistics == "held"
         with held_running_statistics(self.student) if held else nullcontext():
             found = [student.features(other) for student in self.student.members]
+        return self.pair_distance(wanted, found)
+
+    def wanted_and_other(self, step: int) -> tuple[list[Tensor], Tensor]:
+        """F_s(r) [B, d] of each source model, and m [B, C, crop, crop], of a step's pairs."""
+        if self.options.pair_crops == "same":
+            rgb, other = self.pair_batch(step)
+            with torch.no_grad():
+                return [teacher.features(rgb) for teacher in self.teacher.members], other
+        index = self.pair_rows(step)
+        fixed = self.options.pair_crops == "fixed"
+        view = step // self.steps_per_epoch % self.options.pair_views if fixed else 0
+        crops, features = self._crops_and_features(view)
+        window = self.window("pairs", step, len(index))
+        if fixed:
+            window = Window(crops.top[index], crops.left[index], crops.flip[index], crops.crop)
+        other = take(self.pairs.target, index, window, self.encoding)
+        return [each[index.to(each.device)] for each in features], other
+
+    def pair_distance(self, wanted: list[Tensor], found: list[Tensor]) -> Tensor:
+        """Distance of F_s(r) and F_t(m), each [B, d], over all sources with their weights."""
         reduction = self.options.pair_reduction
         distances = [feature_distance(w, f, reduction) for w, f in zip(wanted, found, strict=True)]
         return (self.mixing_weights() * torch.stack(distances)).sum()
 
-    def _features_of_one_crop(self) -> list[Tensor]:
-        count, size = len(self.pairs), self.pairs.source.raw.shape[1]
-        found: list[list[Tensor]] = [[] for _ in self.teacher.members]
-        with torch.no_grad(), self.precision.autocast():
-            for part, index in enumerate(torch.split(torch.arange(count), CACHED_AT_ONCE)):
-                window = random_window(len(index), size, self.crop, self.seed, "cached", part)
-                rgb = take(self.pairs.source, index, window)
-                for features, teacher in zip(found, self.teacher.members, strict=True):
-                    features.append(teacher.features(rgb))
-        return [torch.cat(features) for features in found]
+    def _crops_and_features(self, view: int) -> tuple[Window, list[Tensor]]:
+        """A crop of each of the N pairs, and RGB features [N, d] of each source; computed once."""
+        if view not in self._seen:
+            count, size = len(self.pairs), self.pairs.source.raw.shape[1]
+            crops = random_window(count, size, self.crop, self.seed, "cached", view)
+            found: list[list[Tensor]] = [[] for _ in self.teacher.members]
+            with torch.no_grad(), self.precision.autocast():
+                for index in torch.split(torch.arange(count), CACHED_AT_ONCE):
+                    part = crops.top[index], crops.left[index], crops.flip[index]
+                    rgb = take(self.pairs.source, index, Window(*part, crops.crop))
+                    for features, teacher in zip(found, self.teacher.members, strict=True):
+                        features.append(teacher.features(rgb))
+            self._seen[view] = crops, [torch.cat(features) for features in found]
+        return self._seen[view]
 
 
 class Distillation(PairTransfer):

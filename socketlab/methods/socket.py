@@ -1,9 +1,9 @@
 """socket: SHOT's terms, TI pairs and the source's normalisation statistics (ECCV 2022)."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from socketlab.methods.distillation import PairOptions, PairTransfer
@@ -37,6 +37,18 @@ class SocketOptions(ShotOptions, PairOptions):
     normalisation: Literal["source", "socket_code"] = Field(
         "source", description="constants for all images; the released program has its own"
     )
+    one_pass: bool = Field(
+        False, description="TR and TI images go through the network as one batch; see docs/fast.md"
+    )
+
+    @model_validator(mode="after")
+    def _one_pass_moves_statistics(self) -> Self:
+        if self.one_pass and self.pair_statistics == "held":
+            raise ValueError(
+                "one_pass: true normalises TR and TI images together, so TI pairs move the running "
+                "statistics. Set pair_statistics: moving, or one_pass: false"
+            )
+        return self
 
 
 class Socket(Shot, PairTransfer):
@@ -96,31 +108,37 @@ class Socket(Shot, PairTransfer):
     def losses(self, step: int) -> dict[str, Tensor]:
         """The four terms of a target batch and a batch of TI pairs."""
         index, images = self.target_batch(step)
-        terms, logits = {}, []
-        if self.wants("statistics"):
-            distances = []
-            for student, reference in zip(self.student.members, self.references, strict=True):
-                with recorded_statistics(student.encoder) as recorded:
-                    logits.append(student(images))
-                distances.append(
-                    statistics_distance(
-                        recorded,
-                        reference,
-                        self.options.statistics,
-                        self.options.first_layer_weight,
-                    )
-                )
-            distance = (self.mixing_weights() * torch.stack(distances)).sum()
-            gated = self.options.statistics_gate
-            terms["statistics"] = distance * self.memory["gate"].sigmoid() if gated else distance
-        else:
-            logits = [student(images) for student in self.student.members]
-        mixture = self.student
+        wanted: list[Tensor] = []
+        if self.options.one_pass and self.wants("pairs"):
+            wanted, other = self.wanted_and_other(step)
+            images = torch.cat([images, other])
+        terms, found = self._target_pass(images)
+        mixture, rows = self.student, len(index)
+        logits = [each[:rows] for _, each in found]
         mixed = mixture.mix(logits) if isinstance(mixture, Mixture) else logits[0]
         terms |= self.target_terms(index, mixed)
-        if self.wants("pairs"):
+        if wanted:
+            features = [each[rows:] for each, _ in found]
+            terms["pairs"] = self.pair_distance(wanted, features)
+        elif self.wants("pairs"):
             terms["pairs"] = self.pair_term(step)
         return terms
+
+    def _target_pass(self, images: Tensor) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
+        """L_d, where it has a weight, and each member's features and logits of a batch."""
+        if not self.wants("statistics"):
+            return {}, [student.outputs(images) for student in self.student.members]
+        found, distances = [], []
+        for student, reference in zip(self.student.members, self.references, strict=True):
+            with recorded_statistics(student.encoder) as recorded:
+                found.append(student.outputs(images))
+            form, first = self.options.statistics, self.options.first_layer_weight
+            distances.append(statistics_distance(recorded, reference, form, first))
+        distance = (self.mixing_weights() * torch.stack(distances)).sum()
+        gated = self.options.statistics_gate
+        return {
+            "statistics": distance * self.memory["gate"].sigmoid() if gated else distance
+        }, found
 
     def _pair_images(self) -> list[Tensor]:
         """Batches of RGB halves of TI pairs, centre crop: what stands in for source images."""

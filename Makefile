@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing clean
+.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -39,6 +39,9 @@ lab: install ## JupyterLab on loopback; the address it prints carries the token
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(AS_ROOT) \
 	  --LabApp.default_url=/lab/tree/notebooks/01_prepare_data.ipynb
 
+bench: install ## how fast training is, against bare forward and backward; 25 minutes, resumes
+	$(BIN)/python benchmarks/speed.py
+
 bench-quality: install ## the quality table: three seeds, resumes where it was interrupted
 	$(BIN)/python benchmarks/quality.py
 
@@ -59,6 +62,10 @@ bench-gap: install ## what the gap laboratory costs: measures, maps, explorer; a
 
 bench-preparing: install ## how fast images are prepared, against decoding alone; about 2 minutes
 	$(BIN)/python benchmarks/preparing.py --write
+
+bench-before-after: install ## this version against the first one, by turns: speed, then accuracy
+	$(BIN)/python benchmarks/before_after.py --write
+	$(BIN)/python benchmarks/before_after.py --quality --write
 
 clean: ## remove the environment; runs/ and data/ stay
 	rm -rf $(VENV)

@@ -90,18 +90,29 @@ def to_unit(raw: Tensor, pixel_format: PixelFormat, encoding: Encoding = "replic
     # float32 holds every 16-bit integer exactly, and torch has few operations on uint16
     stored = raw.permute(0, 3, 1, 2) if channels_last else raw.unsqueeze(1)
     unit = stored.to(torch.float32, copy=True)
-    missing = None if pixel_format.invalid is None else unit == pixel_format.invalid
-    low, high = pixel_format.low, pixel_format.high
-    # in place: every step of a training waits for this, and new tensors are what takes time
-    unit.clamp_(low, high)
+    low, high, invalid = pixel_format.low, pixel_format.high, pixel_format.invalid
+    # what lies at the near end is 0 already when it is only scaled
+    scaled_to_zero = encoding in ("replicate", "hha") and invalid is not None and invalid <= low
+    missing = None if invalid is None or scaled_to_zero else unit == invalid
+    # In place and nothing needless: every step of a training waits for this.
+    if low > 0 or raw.is_floating_point() or high < torch.iinfo(raw.dtype).max:
+        unit.clamp_(low, high)
     if encoding == "inverse":
         unit.reciprocal_().sub_(1 / high).div_(1 / low - 1 / high)
     else:
-        unit.sub_(low).div_(high - low)
-    unit.clamp_(0.0, 1.0)  # rounding may step outside by one unit in the last place
+        if low > 0:
+            unit.sub_(low)
+        unit.div_(high - low)
+    if encoding == "inverse" or not (_is_exact(low) and _is_exact(high)):
+        unit.clamp_(0.0, 1.0)  # rounding may step outside by one unit in the last place
     if encoding == "colormap":
         unit = jet(unit)
     return unit if missing is None else unit.masked_fill_(missing, 0.0)
+
+
+def _is_exact(end: float) -> bool:
+    """Whether float32 holds it and its distance from a stored integer."""
+    return float(end).is_integer() and end < 2**24
 
 
 def _check(pixel_format: PixelFormat, encoding: Encoding) -> None:

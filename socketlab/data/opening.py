@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -13,6 +12,7 @@ from socketlab.data.encoded import encoded_array
 from socketlab.data.encoding_names import Encoding, check_encoding
 from socketlab.data.manifest import Protocol, sensor_of
 from socketlab.data.overlaps import check_overlap
+from socketlab.data.placing import joined, mapped
 from socketlab.data.schema import UNLABELLED
 from socketlab.data.store import Store
 from socketlab.data.views import (
@@ -116,11 +116,11 @@ def stored_images(
 ) -> Images:
     """The images of a domain that `rows` of the store's samples name, in that order.
 
-    They can be asked for `encoding` then; raises as `encoded_array` does.
+    They can be asked for `encoding` then; raises as `encoded_array` does. More than fit into
+    memory stay in their file.
     """
     array, pixels = encoded_array(store, domain, encoding)
-    raw = torch.from_numpy(np.ascontiguousarray(array[rows["row"].to_numpy()]))
-    return Images(raw, pixels, tuple(rows["id"]))
+    return Images(mapped(array, rows["row"].to_numpy()), pixels, tuple(rows["id"]))
 
 
 def by_pair(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -230,5 +230,5 @@ def _joined(parts: Sequence[Images]) -> Images:
             f"{sorted(map(str, formats))}. Give the domains one range, or set "
             "pair_sensors: target in the protocol."
         )
-    raw = parts[0].raw if len(parts) == 1 else torch.cat([part.raw for part in parts])
+    raw = joined([part.raw for part in parts])
     return Images(raw, parts[0].format, tuple(name for part in parts for name in part.ids))

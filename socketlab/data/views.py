@@ -13,14 +13,21 @@ from typing import Any, NoReturn, Self, cast
 import torch
 from torch import Tensor
 
+from socketlab.data.free_memory import in_words
 from socketlab.data.modality import PixelFormat
+from socketlab.data.placing import Raw, chosen, placed
+from socketlab.data.streaming import Streamed
 
 
 @dataclass(frozen=True)
 class Images:
-    """Stored images: uint8 [N, H, W, 3], or uint8 / uint16 [N, H, W]; `ids` in row order."""
+    """Stored images: uint8 [N, H, W, 3], or uint8 / uint16 [N, H, W]; `ids` in row order.
 
-    raw: Tensor
+    What does not fit where it is needed is streamed (`data/streaming.py`): `raw` is then no tensor,
+    and gives one when it is indexed.
+    """
+
+    raw: Raw
     format: PixelFormat
     ids: tuple[str, ...]
 
@@ -32,15 +39,21 @@ class Images:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Images:
-        """The same images on another device."""
-        return replace(self, raw=self.raw.to(device))
+        """The same images on another device, or streamed to it where they do not fit."""
+        return replace(self, raw=placed(self.raw, device))
+
+    @property
+    def where(self) -> str:
+        """How many there are, where, and why not there: `1,449 images (68 MiB) on cuda`."""
+        said = f"{len(self):,} images ({in_words(self.raw.nbytes)})"
+        if isinstance(self.raw, Streamed):
+            return f"{said} streamed to {self.raw.device.type}: {self.raw.reason}"
+        return f"{said} on {self.raw.device.type}"
 
     def rows(self, index: Tensor) -> Images:
         """The images at `index` [n], in that order."""
-        # Indexing is not implemented for uint16 on every device; the bits are the same as int16's.
-        bits = self.raw.view(torch.int16) if self.raw.dtype == torch.uint16 else self.raw
-        chosen = bits[index.to(bits.device)].view(self.raw.dtype)
-        return replace(self, raw=chosen, ids=tuple(self.ids[row] for row in index.tolist()))
+        ids = tuple(self.ids[row] for row in index.tolist())
+        return replace(self, raw=chosen(self.raw, index), ids=ids)
 
 
 class Forbidden(AttributeError):  # noqa: N818 - reads as the thing found

@@ -165,17 +165,18 @@ def _nearest_centroids(
         found = f"features have shape {features.shape}, probabilities {probabilities.shape}"
         raise ValueError(f"{found}. Give [{wanted[0]}, D] and {wanted}, a row for each id.")
     usable = np.isfinite(features).all(axis=1) & np.isfinite(probabilities).all(axis=1)
-    similarity = np.full((len(history), max(2, wanted[1])), -np.inf)
+    order = np.full((len(history), 2), wanted[1])
+    distance = np.full((len(history), 2), np.nan)
     if usable.any():
-        directions = torch.from_numpy(features[usable].astype(np.float64))
-        weights = torch.from_numpy(probabilities[usable].astype(np.float64))
-        labels = pseudo_labels(directions, weights, rounds)
-        similarity[usable, : wanted[1]] = labels.similarity.numpy()
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :2]
-    distance = 1.0 - np.take_along_axis(similarity, order, axis=1)
+        f, p = (torch.from_numpy(a[usable].astype(np.float64)) for a in (features, probabilities))
+        for rows, similarity in pseudo_labels(f, p, rounds).similarities():
+            cosine = similarity.numpy()
+            nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :2]
+            cells = np.flatnonzero(usable)[rows], slice(nearest.shape[1])
+            order[cells] = nearest
+            distance[cells] = 1.0 - np.take_along_axis(cosine, nearest, axis=1)
     distance[np.isinf(distance)] = np.nan
-    names = np.array([*history.classes, ""], dtype=object)
-    called = np.where(np.isnan(distance), "", names[np.minimum(order, wanted[1])])
+    called = np.where(np.isnan(distance), "", np.array([*history.classes, ""], dtype=object)[order])
     columns = {"nearest": called[:, 0], "second": called[:, 1]}
     columns |= {f"{name}_distance": distance[:, place] for place, name in enumerate(columns)}
     return pd.DataFrame(columns | {"margin": distance[:, 1] - distance[:, 0]})

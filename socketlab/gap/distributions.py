@@ -1,7 +1,7 @@
 """How far two clouds of features lie apart, whoever is whose partner; how widely one is spread.
 
 `x` is [n, d] and `y` [m, d]; n and m may differ. Rows are L2-normalised first and everything is
-computed in float64 on the CPU. Kernels cost n^2 time and a chunk of rows of memory.
+computed in float64 on their device. Kernels cost n^2 time and a chunk of rows of memory.
 
 The functions `weighted_...` and `..._by_row` are what the bootstrap of `table.gap_table` calls, on
 rows that are checked and of unit length; row i counts weights[b, i] times.
@@ -10,6 +10,7 @@ rows that are checked and of unit length; row i counts weights[b, i] times.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +92,9 @@ def median_distance(x: Tensor, y: Tensor, *, seed: int) -> float:
     draw = np.random.default_rng(seed)
     kept = [rows[draw.permutation(len(rows))[:BANDWIDTH_ROWS]] for rows in (x, y)]
     rows = torch.cat(kept)
-    couples = torch.triu_indices(len(rows), len(rows), offset=1)
+    couples = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
     cosine = (rows @ rows.T)[couples[0], couples[1]]
-    median = float(np.median((2 - 2 * cosine).clamp(min=0).sqrt().numpy()))
+    median = float(np.median((2 - 2 * cosine).clamp(min=0).sqrt().cpu().numpy()))
     if median < 1e-6:
         raise ValueError(
             "The median distance of all rows is 0, so the kernel has no width: most rows are one "
@@ -115,16 +116,19 @@ def relabelled_mmd(
         relabelled = draw.permuted(np.tile(np.arange(n + m) < n, (permutations, 1)), axis=1)
     truth = np.arange(n + m)[None] < n
     everyone = np.ones((1, n + m), bool)
-    first = torch.from_numpy(np.concatenate([truth, relabelled, everyone])).double()
+    first = torch.from_numpy(np.concatenate([truth, relabelled, everyone])).to(x.device).double()
     rows = torch.cat([x, y])
-    product = _kernel_product(rows, rows, first, 1 / (2 * bandwidth**2))
+    within, with_all = first.new_zeros(2, len(first))
     # With s the labels, 1 = first side: s'Ks, 1'Ks and 1'K1 give all three sums of the kernel.
-    within, with_all = (first.T * product).sum(dim=0), product.sum(dim=0)
+    for these, product in _kernel_products(rows, rows, first, 1 / (2 * bandwidth**2)):
+        within += (first[:, these].T * product).sum(dim=0)
+        with_all += product.sum(dim=0)
     all_couples = with_all[-1]
     within, with_all = within[:-1], with_all[:-1]
     second: Tensor = all_couples - 2 * with_all + within
     between: Tensor = (with_all - within) / (n * m)
-    return (within - n) / (n * (n - 1)) + (second - m) / (m * (m - 1)) - 2 * between
+    found: Tensor = (within - n) / (n * (n - 1)) + (second - m) / (m * (m - 1)) - 2 * between
+    return found
 
 
 def p_value(relabelled: Tensor) -> float:
@@ -137,7 +141,7 @@ def weighted_mmd(
 ) -> Tensor:
     """MMD^2 [b] of weighted unit rows."""
     scale = 1 / (2 * bandwidth**2)
-    between = (weights_x.T * _kernel_product(x, y, weights_y, scale)).sum(dim=0)
+    between = _kernel_sum(x, y, weights_x, weights_y, scale)
     within = _couples(x, weights_x, scale) + _couples(y, weights_y, scale)
     return within - 2 * between / (len(x) * len(y))
 
@@ -174,18 +178,31 @@ def frechet_by_row(x: Tensor, y: Tensor) -> tuple[float, Tensor, Tensor]:
 def _couples(rows: Tensor, weights: Tensor, scale: float) -> Tensor:
     """Mean kernel [b] over couples of different rows; a row drawn twice makes no couple."""
     repeats = weights.square().sum(dim=1)
-    total = (weights.T * _kernel_product(rows, rows, weights, scale)).sum(dim=0)
+    total = _kernel_sum(rows, rows, weights, weights, scale)
     return (total - repeats) / (weights.sum(dim=1).square() - repeats).clamp(min=1)
 
 
-def _kernel_product(rows: Tensor, others: Tensor, weights: Tensor, scale: float) -> Tensor:
-    """K weights', [n, b], for K_ij = exp(-scale ||rows_i - others_j||^2) of unit rows."""
-    chunks = [
-        torch.exp(cosine.sub_(1).mul_(2 * scale)) @ weights.T
-        for _, cosine in cosine_chunks(rows, others)
-    ]
-    return torch.cat(chunks)
+def _kernel_sum(
+    rows: Tensor, others: Tensor, weights: Tensor, weights_others: Tensor, scale: float
+) -> Tensor:
+    """sum_ij w_bi K_ij v_bj, [b], for weights w [b, n] and v [b, m]."""
+    total = weights.new_zeros(len(weights))
+    for these, product in _kernel_products(rows, others, weights_others, scale):
+        total += (weights[:, these].T * product).sum(dim=0)
+    return total
+
+
+def _kernel_products(
+    rows: Tensor, others: Tensor, weights: Tensor, scale: float
+) -> Iterator[tuple[slice, Tensor]]:
+    """Which rows, and K weights' of them, [chunk, b], K_ij = exp(-scale ||rows_i - others_j||^2).
+
+    Of unit rows.
+    """
+    for start, cosine in cosine_chunks(rows, others):
+        kernel = cosine.sub_(1).mul_(2 * scale).exp_()
+        yield slice(start, start + len(kernel)), kernel @ weights.T
 
 
 def _once(rows: Tensor) -> Tensor:
-    return torch.ones(1, len(rows), dtype=torch.float64)
+    return rows.new_ones(1, len(rows))

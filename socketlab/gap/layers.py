@@ -57,7 +57,7 @@ def layer_features(
     *,
     batch_size: int = 256,
 ) -> dict[str, Tensor]:
-    """What each of `layers` gives for every image, pooled to a row: [N, C], float32, on the CPU.
+    """What each of `layers` gives for every image, pooled to a row: [N, C], float32, on the device.
 
     f_c = mean over positions of z_c; maps [B, C, H, W] or [B, H, W, C] are averaged over H and W,
     tokens [B, T, C] over T (class token included), rows [B, C] are taken as they are. All layers
@@ -86,7 +86,7 @@ def layer_features(
             encoding=encoding,
             batch_size=batch_size,
         )
-    features = {BOTTLENECK: answers.features.cpu()}
+    features = {BOTTLENECK: answers.features}
     features |= {name: _joined(name, parts, len(images)) for name, parts in found.items()}
     return {name: features[name] for name in layers}
 
@@ -188,7 +188,7 @@ def _outputs(
 
     def passed(_module: nn.Module, _inputs: object, _output: object) -> None:
         for name in list(last):
-            found[name].append(last.pop(name).cpu())
+            found[name].append(last.pop(name))
 
     handles = [module.register_forward_hook(reader(name)) for name, module in modules.items()]
     handles.append(encoder.register_forward_hook(passed))

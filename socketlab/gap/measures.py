@@ -97,9 +97,9 @@ def _median_rank(direction: int) -> Callable[[Draw], Tensor]:
         ranks, order = draw.subset.ranks[direction].sort()
         n = len(ranks)
         counted = draw.weights_x[:, order].cumsum(dim=1)
-        # The two middle ones of n (one and the same for an odd n), each rank by its weight.
-        middle = torch.tensor([(n - 1) // 2, n // 2]).expand(len(counted), 2) + 0.5
-        found = torch.searchsorted(counted, middle.to(counted.dtype).contiguous())
+        # The two middle ones of n (one for an odd n), each rank by its weight.
+        middle = torch.arange((n - 1) // 2, n // 2 + 1, device=counted.device).double() + 0.5
+        found = torch.searchsorted(counted, middle.repeat(len(counted), 1))
         return ranks[found].double().mean(dim=1)
 
     return compute

@@ -1,8 +1,8 @@
 """How far the two halves of pairs lie apart: centres, partners, relations between items.
 
 Row i of `x` (RGB) and row i of `y` (the other modality) are partners. Every function
-L2-normalises the rows first and computes in float64 on the CPU, so that a number does not depend
-on the device that made the features. No n x n matrix is held.
+L2-normalises the rows first and computes in float64 on their device, so that a number depends on
+the device that made the features by rounding alone. No n x n matrix is held.
 
 No single number is the gap. `table.gap_table` gives the honest minimal set with intervals; the
 functions `weighted_...` and `..._by_row` are what its bootstrap calls, on rows that are checked
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from socketlab.gap.pairs import COLLAPSED, Features, refuse_collapsed, unit_pairs
@@ -78,7 +77,7 @@ def relative_modality_gap(x: Features, y: Features) -> float:
     Raises ValueError on bad input. Source: Role et al., arXiv 2505.03703.
     """
     unit_x, unit_y = unit_pairs(x, y)
-    return float(weighted_rmg(unit_x, unit_y, torch.ones(1, len(unit_x), dtype=torch.float64)))
+    return float(weighted_rmg(unit_x, unit_y, unit_x.new_ones(1, len(unit_x))))
 
 
 def linear_cka(x: Features, y: Features) -> float:
@@ -110,7 +109,7 @@ def weighted_rmg(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     """
     n = len(x)
     repeats = weights.square().sum(dim=1)
-    strangers = torch.zeros(len(weights), dtype=torch.float64)
+    strangers = weights.new_zeros(len(weights))
     for rows in (x, y):
         # The cosines of all couples sum to the squared length of the summed unit rows, so no
         # n x n matrix is needed; a pair drawn twice is no stranger to itself. The clamp is for

@@ -114,7 +114,7 @@ def unit_mixing(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
     refuse_collapsed(rows, name="x and y together")
     others = []
     for start, cosine in cosine_chunks(rows, rows):
-        query = torch.arange(start, start + len(cosine))
+        query = torch.arange(start, start + len(cosine), device=rows.device)
         cosine.scatter_(1, torch.stack([query, (query + n) % (2 * n)], dim=1), -torch.inf)
         nearest = cosine.topk(neighbours, dim=1).indices
         others.append(((nearest < n) != (query < n)[:, None]).sum(dim=1))
@@ -130,12 +130,12 @@ def unit_mutual_neighbours(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
     refuse_collapsed(y, name="y")
     common = []
     for (start, in_x), (_, in_y) in zip(cosine_chunks(x, x), cosine_chunks(y, y), strict=True):
-        itself = torch.arange(start, start + len(in_x))[:, None]
+        itself = torch.arange(start, start + len(in_x), device=x.device)[:, None]
         nearest = [
             cosine.scatter_(1, itself, -torch.inf).topk(neighbours, dim=1).indices
             for cosine in (in_x, in_y)
         ]
-        is_near = torch.zeros(in_x.shape, dtype=torch.bool).scatter_(1, nearest[0], True)
+        is_near = torch.zeros_like(in_x, dtype=torch.bool).scatter_(1, nearest[0], True)
         common.append(is_near.gather(1, nearest[1]).sum(dim=1))
     return torch.cat(common).double() / neighbours
 
@@ -149,5 +149,5 @@ def _direction(ranks: Tensor) -> RetrievalDirection:
     return RetrievalDirection(
         recall_at_1=float((ranks <= 1).double().mean()),
         recall_at_5=float((ranks <= 5).double().mean()),
-        median_rank=float(np.median(ranks.numpy())),
+        median_rank=float(np.median(ranks.cpu().numpy())),
     )

@@ -9,24 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from socketlab.objectives.chunks import chunks
+
 Features: TypeAlias = Tensor | np.ndarray
 
-CHUNK_ROWS = 2048
 # Mean squared distance to the centre below which all rows are the same point: unit rows that
 # come from float32 differ by about 1e-14 through rounding alone.
 COLLAPSED = 1e-12
 
 
 def normalise(features: Features, *, name: str = "features") -> Tensor:
-    """Rows of unit length, f_i / ||f_i||, as a new float64 tensor on the CPU.
+    """Rows of unit length, f_i / ||f_i||, as a new float64 tensor on the device of the features.
 
-    `features` is [n, d], any float type, tensor or array; the result is [n, d].
+    `features` is [n, d], any float type, tensor or array (whose device is the CPU, as is that of
+    a GPU without float64); the result is [n, d].
     Raises ValueError, naming `name`, where the input is not a matrix of finite floats or a row
     is zero.
     """
     if isinstance(features, Tensor):
         floating = features.is_floating_point()
-        rows = features.detach().to("cpu", torch.float64)
+        # Apple's GPU has no float64.
+        place = "cpu" if features.device.type == "mps" else features.device
+        rows = features.detach().to(place, torch.float64)
     else:
         floating = np.issubdtype(np.asarray(features).dtype, np.floating)
         # A copy: torch warns when it wraps a read-only (memory-mapped) array.
@@ -55,7 +59,8 @@ def normalise(features: Features, *, name: str = "features") -> Tensor:
 
 def refuse_collapsed(rows: Tensor, *, name: str) -> None:
     """Raise ValueError, naming `name`, where all unit rows [n, d] are one point."""
-    if float((rows - rows.mean(dim=0)).square().sum(dim=1).mean()) < COLLAPSED:
+    # Of unit rows the mean squared distance to the centre is 1 - ||centre||^2.
+    if 1 - float(rows.mean(dim=0).square().sum()) < COLLAPSED:
         raise ValueError(
             f"{name} is constant: all {len(rows)} rows have one direction. "
             "The model that made it has collapsed; check it before measuring."
@@ -101,6 +106,9 @@ def unit_pairs(
 
 
 def cosine_chunks(queries: Tensor, gallery: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Cosines of unit rows, [chunk, m] at a time with the chunk's first row, never [n, m]."""
-    for start in range(0, len(queries), CHUNK_ROWS):
-        yield start, queries[start : start + CHUNK_ROWS] @ gallery.T
+    """Cosines of unit rows, [chunk, m] at a time with the chunk's first row, never [n, m].
+
+    How many rows at a time is said in `socketlab.objectives.chunks`.
+    """
+    for rows in chunks(len(queries), len(gallery), gallery):
+        yield rows.start, queries[rows] @ gallery.T

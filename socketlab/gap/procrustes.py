@@ -83,8 +83,8 @@ def align(x: Features, y: Features, *, seed: int = 0, columns: int | None = None
         )
     order = np.random.default_rng(seed).permutation(n)
     fit, rest = np.sort(order[:fitted]), np.sort(order[fitted:])
-    fit_x, rest_x, kept_x = _reduced(unit_x.numpy(), fit, rest, k)
-    fit_y, rest_y, kept_y = _reduced(unit_y.numpy(), fit, rest, k)
+    fit_x, rest_x, kept_x = _reduced(unit_x.cpu().numpy(), fit, rest, k)
+    fit_y, rest_y, kept_y = _reduced(unit_y.cpu().numpy(), fit, rest, k)
     rotation, _ = orthogonal_procrustes(fit_y, fit_x)
     return Aligned(
         x=torch.from_numpy(rest_x),

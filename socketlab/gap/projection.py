@@ -188,7 +188,7 @@ def _unit_groups(groups: Mapping[str, Features]) -> dict[str, npt.NDArray[np.flo
     if min(widths.values()) < 2:
         raise ValueError(f"Groups have one column: {widths}. A plane needs two or more.")
     refuse_collapsed(torch.cat(list(features.values())), name=f"The joint set of {names}")
-    return {name: f.numpy().astype(np.float32) for name, f in features.items()}
+    return {name: f.cpu().numpy().astype(np.float32) for name, f in features.items()}
 
 
 def _note(

@@ -86,8 +86,9 @@ class Draw:
 
     def moved(self, value: float, by_x: Tensor, by_y: Tensor | None = None) -> Tensor:
         """A value [1 + b], given how it moves by one more of a row of x and of y, [n] each."""
-        moves = (self.weights_x - 1) @ by_x
-        return value + (moves if by_y is None else moves + (self.weights_y - 1) @ by_y)
+        # Not (weights - 1) @ moves, which would make as many weights again.
+        moves = self.weights_x @ by_x - by_x.sum()
+        return value + (moves if by_y is None else moves + self.weights_y @ by_y - by_y.sum())
 
     def mean(self, answers: Tensor) -> Tensor:
         """Mean [1 + b] of an answer per pair, [n], or per row of x and y, [n, 2]."""
@@ -122,8 +123,8 @@ def draws(
         order_y = order_x if paired else random.permutation(len(y))
         found = []
         for size in dict.fromkeys(sizes):
-            weights_x = _weights(random, size, bootstrap)
-            weights_y = weights_x if paired else _weights(random, size, bootstrap)
+            weights_x = _weights(random, size, bootstrap, x.device)
+            weights_y = weights_x if paired else _weights(random, size, bootstrap, y.device)
             subset = whole
             if (size, size) != (len(x), len(y)):
                 subset = Subset(_chosen(x, order_x, size), _chosen(y, order_y, size), paired)
@@ -132,9 +133,14 @@ def draws(
 
 
 def _chosen(rows: Tensor, order: npt.NDArray[np.int64], size: int) -> Tensor:
-    return rows[torch.from_numpy(np.sort(order[:size]))]
+    return rows[torch.from_numpy(np.sort(order[:size])).to(rows.device)]
 
 
-def _weights(random: np.random.Generator, size: int, bootstrap: int) -> Tensor:
-    counts = random.multinomial(size, np.full(size, 1 / size), size=bootstrap)
-    return torch.cat([torch.ones(1, size), torch.from_numpy(counts)]).double()
+def _weights(
+    random: np.random.Generator, size: int, bootstrap: int, device: torch.device
+) -> Tensor:
+    weights, shares = torch.ones(1 + bootstrap, size, dtype=torch.float64), np.full(size, 1 / size)
+    # One after another: all counts of all resamples at once are as large again.
+    for resample in weights[1:]:
+        resample.copy_(torch.from_numpy(random.multinomial(size, shares)))
+    return weights.to(device)

@@ -23,7 +23,6 @@ from socketlab.training.batches import generator
 from socketlab.training.inference import Assessor, Outputs, predict
 from socketlab.training.precision import Precision
 
-CHUNK_VALUES = 2**24  # similarities held at once: 64 MiB in float32, whatever N
 TIE = 1e-6  # two cosines closer than this are a tie: above the rounding of float32 features
 
 
@@ -51,13 +50,18 @@ def soft_neighbourhood_density(outputs: Tensor, temperature: float = 0.05) -> Te
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, found {temperature}")
     rows = normalize(_matrix("outputs", outputs, least=2), dim=1)
-    everyone = torch.arange(len(rows), device=rows.device)
+    everyone = torch.arange(len(rows), device=rows.device)[:, None]
     total = rows.new_zeros(())
     with torch.autocast(rows.device.type, enabled=False):
-        for index in torch.split(everyone, max(1, CHUNK_VALUES // len(rows))):
-            similarity = rows[index] @ rows.T / temperature
-            similarity.scatter_(1, index[:, None], -torch.inf)  # no neighbour of its own
-            total += torch.special.entr(similarity.softmax(dim=1)).sum()
+        for start, cosine in cosine_chunks(rows, rows):
+            itself = everyone[start : start + len(cosine)]
+            level = cosine.div_(temperature).scatter_(1, itself, -torch.inf)
+            level = level.sub_(level.amax(dim=1, keepdim=True))
+            share = level.exp()
+            # With e = exp(level) and Z = sum e, -sum P log P = log Z - sum e level / Z.
+            mean = level.scatter_(1, itself, 0).mul_(share).sum(dim=1)
+            whole = share.sum(dim=1)
+            total += (whole.log() - mean / whole).sum()
     return total / len(rows)
 
 

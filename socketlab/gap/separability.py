@@ -40,7 +40,7 @@ def proxy_a_distance(x: Features, y: Features, *, seed: int = 0) -> float:
 
 
 def held_out_guesses(x: Tensor, y: Tensor, *, seed: int) -> Tensor:
-    """`modality_guesses` of unit rows [n, d], unchecked."""
+    """`modality_guesses` of unit rows [n, d], unchecked; on the CPU, where scikit-learn is."""
     # Imported here: scikit-learn takes a second, which the other measures need not wait for.
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -52,9 +52,9 @@ def held_out_guesses(x: Tensor, y: Tensor, *, seed: int) -> Tensor:
     # Each fold's rows are a copy already, so that the scaler need not make another.
     guesses = cross_val_predict(
         make_pipeline(StandardScaler(copy=False), LogisticRegression(max_iter=1000)),
-        torch.cat([x, y]).numpy(),
+        torch.cat([x, y]).cpu().numpy(),
         modality,
         groups=np.tile(np.arange(n), 2),
         cv=GroupKFold(n_splits=CLASSIFIER_FOLDS, shuffle=True, random_state=seed),
     )
-    return torch.from_numpy(guesses == modality).reshape(2, n).T
+    return torch.from_numpy(guesses == modality).reshape(2, n).T.to(x.device)

@@ -124,7 +124,7 @@ def _compute(
     for name in list(numbers):
         measure = chosen[name]
         try:
-            numbers[name].append(measure.compute(few if measure.couples else everyone))
+            numbers[name].append(measure.compute(few if measure.couples else everyone).cpu())
         except ValueError as error:
             stopped[name] = str(error)
             del numbers[name]

@@ -9,7 +9,8 @@ from socketlab.data.encoding_names import THREE_CHANNELS
 
 if TYPE_CHECKING:
     from socketlab.data.views import Views
-    from socketlab.methods.base import Options, Transfer
+    from socketlab.methods.base import Transfer
+    from socketlab.methods.options import Options
 
 Model = TypeVar("Model", bound=BaseModel)
 

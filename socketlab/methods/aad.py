@@ -6,7 +6,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from socketlab.methods.base import FirstLook, Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import FirstLook, Options
 from socketlab.objectives import attracting_dispersing, dispersion_weight, nearest
 
 
@@ -35,6 +36,10 @@ class NeighbourTransfer(Transfer):
         """Of how many images neighbours are taken at once."""
         return self.options.neighbours
 
+    def least_images(self) -> int:
+        """One more than the neighbours of each."""
+        return self.most_neighbours() + 1
+
     def prepare(self) -> None:
         """Fill the bank.
 
@@ -43,7 +48,7 @@ class NeighbourTransfer(Transfer):
         """
         super().prepare()
         found, wanted = len(self.target), self.most_neighbours()
-        if found <= wanted:
+        if found < self.least_images():
             raise ValueError(
                 f"{self.name!r} with {wanted} neighbours of each image needs at least "
                 f"{wanted + 1} target images, found {found}. "

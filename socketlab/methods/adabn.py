@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 from socketlab.training.statistics import every_batch_norm
 
 

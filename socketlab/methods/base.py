@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from socketlab.data.modality import Encoding
@@ -16,53 +15,20 @@ from socketlab.methods import (
     methods_for_several_sources,
     methods_without_pairs,
 )
+from socketlab.methods.expecting import Expecting
+from socketlab.methods.options import MissingPairs, MissingTranslator, Options, SeveralSources
 from socketlab.models.classifier import Classifier
-from socketlab.models.mixture import AnyClassifier, Mixture, joined
+from socketlab.models.mixture import Mixture, joined
 from socketlab.models.translator import Translator
-from socketlab.training.batches import (
-    Window,
-    centre_window,
-    random_window,
-    shuffled_batch,
-    take,
-    take_pairs,
-)
-from socketlab.training.inference import Assessor, Outputs, Scorer, predict
-from socketlab.training.loop import Task, run_task
-from socketlab.training.optimiser import SgdOptions, build_sgd
+from socketlab.training.inference import Assessor, Known, Scorer
+from socketlab.training.loop import run_task
+from socketlab.training.optimiser import AUTO, build_sgd
 from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
-from socketlab.training.statistics import reestimate_statistics
 from socketlab.training.steps import Controls, Look, Step
 
 
-class MissingPairs(ValueError):  # noqa: N818 - reads as the thing found
-    """A method that learns from TI pairs was given none."""
-
-
-class SeveralSources(ValueError):  # noqa: N818 - reads as the thing found
-    """A method that moves one source model was given several."""
-
-
-class MissingTranslator(ValueError):  # noqa: N818 - reads as the thing found
-    """A method that sees through a translator was given none."""
-
-
-class Options(SgdOptions):
-    """What a person may choose for every transfer method."""
-
-    epochs: int = Field(15, ge=0, description="passes over the target images")
-
-
-class FirstLook(Options):
-    """What a method does that begins with its own answers on all target images."""
-
-    statistics_first: bool = Field(
-        False, description="look with the target's BatchNorm statistics, not the source's"
-    )
-
-
-class Transfer(Task):
+class Transfer(Expecting):
     """A method that adapts the source model to a new modality without its labels.
 
     A subclass names its loss terms in `losses` and their weights in `term_weights`; `student` is
@@ -89,6 +55,7 @@ class Transfer(Task):
     inferred: ClassVar[str] = ""
     upper_reference: ClassVar[bool] = False
     options_model: ClassVar[type[Options]] = Options
+    options: Options
 
     def __init__(
         self,
@@ -137,7 +104,21 @@ class Transfer(Task):
             MissingPairs: if the method needs TI pairs and there are none.
             SeveralSources: if there are several source models and it can move only one.
         """
-        device = self.precision.device
+        if self.options.batch_size == AUTO and self.expected is None:
+            self.expect(source_models, target, pairs, state=state)
+        sources = self.checked(source_models, target, pairs)
+        self.keep_recipe(sources, target=target, pairs=pairs)
+        self._assess = assess
+        self.set_up(sources, target, pairs)
+        yield from run_task(self, evaluate=evaluate, controls=controls, state=state)
+
+    def checked(
+        self,
+        source_models: Classifier | Sequence[Classifier],
+        target: TargetImages,
+        pairs: ImagePairs | None,
+    ) -> list[Classifier]:
+        """The source models, if with these a training can begin; raises as `fit` does."""
         sources = [source_models] if isinstance(source_models, Classifier) else [*source_models]
         if len(sources) > 1 and not self.several_sources:
             raise SeveralSources(
@@ -150,25 +131,36 @@ class Transfer(Task):
                 f"{target.domain}. Methods that work without: "
                 f"{', '.join(methods_without_pairs())}."
             )
+        if len(target.images) < 2:
+            raise ValueError(
+                f"{self.name!r} needs at least two target images, found {len(target.images)}."
+            )
+        return sources
+
+    def set_up(
+        self, sources: Sequence[Classifier], target: TargetImages, pairs: ImagePairs | None
+    ) -> None:
+        """Images to the device, networks, and the optimiser: all that comes before the first step.
+
+        Args:
+            sources: the source models.
+            target: as `fit` is given it.
+            pairs: the same.
+        """
+        device = self.precision.device
         self.target = target.images.to(device)
         if self.needs_pairs and pairs is not None:
             self.pairs = pairs.to(device)
-        self.batch_size = min(self.options.batch_size, len(self.target))
-        if self.batch_size < 2:
-            raise ValueError(
-                f"{self.name!r} needs at least two target images, found {len(self.target)}."
-            )
+        self.batch_size = self.chosen_batch_size(len(self.target))
         self.steps_per_epoch = len(self.target) // self.batch_size
         source_model = joined(sources)
-        self.teacher = source_model.frozen().to(device)
-        self.student = source_model.student().to(device)
+        self.teacher = self.precision.placed(source_model.frozen())
+        self.student = self.precision.placed(source_model.student())
         self.model = self.student
         self.weights = self.term_weights()
-        self._assess = assess
-        self._outputs: Outputs | None = None
+        self._outputs = None
         self.prepare()
         self.optimiser = self.build_optimiser()
-        yield from run_task(self, evaluate=evaluate, controls=controls, state=state)
 
     def given_translator(self) -> Translator:
         """A frozen copy of the translator that was given, in eval mode, on the device.
@@ -187,6 +179,10 @@ class Transfer(Task):
     def prepare(self) -> None:
         """Once before training, when student, teacher and images are there."""
 
+    def networks(self) -> list[Classifier]:
+        """Student and teacher."""
+        return [*self.student.members, *self.teacher.members]
+
     def build_optimiser(self) -> torch.optim.Optimizer:
         """Over what the student learns; each group has a `name` and its starting `base` rate."""
         return build_sgd(self.student, self.options)
@@ -199,56 +195,6 @@ class Transfer(Task):
         """Whether a term is there and has a weight, so that its cost is worth paying."""
         return self.weights.get(term, 0.0) != 0
 
-    def target_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Indices [B] and augmented target images [B, C, crop, crop] of a step."""
-        index = shuffled_batch(len(self.target), self.batch_size, self.seed, "target", step)
-        window = self.window("target", step, self.batch_size)
-        return index, take(self.target, index, window, self.encoding)
-
-    def pair_rows(self, step: int) -> Tensor:
-        """Indices [B] of as many pairs, swept without replacement."""
-        return shuffled_batch(len(self.pairs), self.batch_size, self.seed, "pairs", step)
-
-    def pair_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """RGB and target-modality images of a step's pairs, with the same crop and flip."""
-        index = self.pair_rows(step)
-        window = self.window("pairs", step, len(index))
-        return take_pairs(self.pairs, index, window, self.encoding)
-
-    def window(self, stream: str, step: int, count: int) -> Window:
-        """The crops and flips of a step."""
-        size = self.target.raw.shape[1]
-        return random_window(count, size, self.crop, self.seed, stream, step)
-
-    def outputs(self) -> Outputs:
-        """Features and logits of all target images, eval mode, of the model as it is now."""
-        if self._outputs is None:
-            self._outputs = self.outputs_of(self.student)
-        return self._outputs
-
-    def outputs_of(self, model: AnyClassifier) -> Outputs:
-        """Features and logits of all target images, eval mode, centre crop."""
-        return predict(model, self.target, self.crop, self.precision, encoding=self.encoding)
-
-    def with_target_statistics(self) -> AnyClassifier:
-        """A copy of the student whose BatchNorm statistics are those of all target images."""
-        adapted = copy.deepcopy(self.student)
-        self.estimate_statistics(adapted)
-        return adapted
-
-    def estimate_statistics(self, model: AnyClassifier | None = None) -> None:
-        """BatchNorm statistics of the student anew: the plain average over all target images."""
-        size, batch, count = self.target.raw.shape[1], self.batch_size, len(self.target)
-        window = centre_window(batch, size, self.crop)
-        # Mixed batches: images that lie side by side look alike, and vary too little.
-        order = (
-            shuffled_batch(count, batch, self.seed, "settle", position)
-            for position in range(-(-count // batch))
-        )
-        batches = (take(self.target, index, window, self.encoding) for index in order)
-        with self.precision.autocast():
-            reestimate_statistics(model or self.student, batches)
-
     def look(self) -> Look:
         """Label-free scores, images in each class, and the weights of several sources."""
         self._outputs = None
@@ -256,6 +202,12 @@ class Transfer(Task):
         scores = self._assess(self.student, found) if self._assess else {}
         mixing = self.mixing_weights() if isinstance(self.student, Mixture) else torch.empty(0)
         return Look(scores, found.predicted, tuple(mixing.tolist()))
+
+    def known(self) -> Known | None:
+        """What the last look has found the student to say of the target images."""
+        if self._outputs is None or self.model is not self.student:
+            return None
+        return Known(self.target.ids, (self.crop, self.encoding), self._outputs)
 
     def pseudo_labels(self) -> Tensor | None:
         """Class indices [N] that this epoch learns from; None where the method makes none."""

@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 from socketlab.objectives import PairReduction, feature_distance
 from socketlab.training.batches import Window, random_window, shuffled_batch, take
 from socketlab.training.statistics import held_running_statistics
@@ -80,7 +81,8 @@ class PairTransfer(Transfer):
         window = self.window("pairs", step, len(index))
         if fixed:
             window = Window(crops.top[index], crops.left[index], crops.flip[index], crops.crop)
-        other = take(self.pairs.target, index, window, self.encoding)
+        self.read_ahead(self.pairs.target, self.pair_rows, step)
+        other = take(self.pairs.target, *self.part(index, window), self.encoding)
         return [each[index.to(each.device)] for each in features], other
 
     def pair_distance(self, wanted: list[Tensor], found: list[Tensor]) -> Tensor:
@@ -95,7 +97,7 @@ class PairTransfer(Transfer):
             count, size = len(self.pairs), self.pairs.source.raw.shape[1]
             crops = random_window(count, size, self.crop, self.seed, "cached", view)
             found: list[list[Tensor]] = [[] for _ in self.teacher.members]
-            with torch.no_grad(), self.precision.autocast():
+            with self.apart(), torch.no_grad(), self.precision.autocast():
                 for index in torch.split(torch.arange(count), CACHED_AT_ONCE):
                     part = crops.top[index], crops.left[index], crops.flip[index]
                     rgb = take(self.pairs.source, index, Window(*part, crops.crop))

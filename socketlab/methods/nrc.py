@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from socketlab.methods.aad import NeighbourOptions, NeighbourTransfer
-from socketlab.methods.base import Options
+from socketlab.methods.options import Options
 from socketlab.objectives import diversity, nearest, neighbourhood_reciprocity
 
 

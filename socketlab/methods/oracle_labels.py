@@ -1,13 +1,14 @@
 """oracle_labels: supervised on the target's labels; an upper reference, not a method."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from socketlab.data.views import Views
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 
 
 class OracleLabelsOptions(Options):
@@ -33,6 +34,13 @@ class OracleLabels(Transfer):
         labels = views.target_labels
         self.ids = labels.images.ids
         self.labels = labels.labels.to(self.precision.device)
+
+    def of_few(self, rows: Tensor) -> Self:
+        """With the labels of these rows."""
+        few = super().of_few(rows)
+        few.ids = tuple(self.ids[row] for row in rows.tolist())
+        few.labels = self.labels[rows.to(self.labels.device)]
+        return few
 
     def prepare(self) -> None:
         """Labels and images must belong together."""

@@ -1,9 +1,12 @@
 """oracle_pairs: distillation on pairs of the target's own images; an upper reference."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
 
 from socketlab.data.views import Views
 from socketlab.methods.distillation import Distillation, PairOptions
+from socketlab.training.rehearsal import few_rows
 
 
 class OraclePairs(Distillation):
@@ -24,6 +27,12 @@ class OraclePairs(Distillation):
                 f"{views.target.domain} has none. Leave this reference out."
             )
         self.partners = views.target_pairs
+
+    def of_few(self, rows: Tensor) -> Self:
+        """With as many partners."""
+        few = super().of_few(rows)
+        few.partners = self.partners.rows(few_rows(len(self.partners), len(rows)))
+        return few
 
     def prepare(self) -> None:
         """TR pairs in the place of TI pairs."""

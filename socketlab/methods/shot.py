@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from socketlab.methods.base import FirstLook, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import FirstLook
 from socketlab.methods.shot_im import ShotImOptions
 from socketlab.objectives import (
     PseudoLabels,
@@ -18,6 +19,7 @@ from socketlab.objectives import (
     next_targets,
     pseudo_labels,
 )
+from socketlab.objectives.chunks import chunks
 
 
 class ShotOptions(ShotImOptions, FirstLook):
@@ -115,8 +117,11 @@ def mixed_labels(found: Sequence[PseudoLabels], weights: Tensor) -> Tensor:
     """
     if len(found) == 1:
         return found[0].labels
-    probabilities = torch.stack([labels.similarity.softmax(1) for labels in found])
-    return torch.einsum("k,kic->ic", weights, probabilities).argmax(1)
+    classes, labels = len(found[0].centres), torch.empty_like(found[0].labels)
+    for rows in chunks(len(labels), len(found) * classes, found[0].features):
+        probabilities = torch.stack([each.similarity_of(rows).softmax(1) for each in found])
+        labels[rows] = torch.einsum("k,kic->ic", weights, probabilities).argmax(1)
+    return labels
 
 
 METHOD = Shot

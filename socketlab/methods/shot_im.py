@@ -5,7 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 from socketlab.objectives import information_maximisation
 
 

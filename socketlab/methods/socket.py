@@ -87,7 +87,7 @@ class Socket(Shot, PairTransfer):
                 ]
         if self.options.statistics_gate:
             gate = torch.tensor(GATE_START, device=self.precision.device)
-            self.memory["gate"] = gate.requires_grad_()
+            self.memory["gate"] = torch.nn.Parameter(gate)
 
     def build_optimiser(self) -> torch.optim.Optimizer:
         """As for every method, and the gate where there is one."""
@@ -114,11 +114,11 @@ class Socket(Shot, PairTransfer):
             images = torch.cat([images, other])
         terms, found = self._target_pass(images)
         mixture, rows = self.student, len(index)
-        logits = [each[:rows] for _, each in found]
+        logits = [self.divided(each, rows)[0] for _, each in found]
         mixed = mixture.mix(logits) if isinstance(mixture, Mixture) else logits[0]
         terms |= self.target_terms(index, mixed)
         if wanted:
-            features = [each[rows:] for each, _ in found]
+            features = [self.divided(each, rows)[1] for each, _ in found]
             terms["pairs"] = self.pair_distance(wanted, features)
         elif self.wants("pairs"):
             terms["pairs"] = self.pair_term(step)

@@ -4,7 +4,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 
 
 class SourceOnlyOptions(Options):

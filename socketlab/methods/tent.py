@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 from socketlab.models.classifier import Classifier
 from socketlab.objectives import mean_entropy
 from socketlab.training.optimiser import parameter_groups

@@ -14,7 +14,8 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs
-from socketlab.methods.base import Options, Transfer
+from socketlab.methods.base import Transfer
+from socketlab.methods.options import Options
 from socketlab.methods.translator_options import TgmbOptions
 from socketlab.models.classifier import Classifier
 from socketlab.models.modes import evaluating
@@ -26,6 +27,7 @@ from socketlab.objectives import (
 )
 from socketlab.training.adversary import Adversary
 from socketlab.training.batches import centre_window, derive, generator, shuffled_batch, take_pairs
+from socketlab.training.optimiser import fused
 from socketlab.training.picture_quality import PictureQuality, picture_quality
 from socketlab.training.statistics import Statistics, recorded_statistics, reference_statistics
 from socketlab.training.steps import Look
@@ -88,7 +90,7 @@ class Tgmb(Transfer):
         super().prepare()
         device, options = self.precision.device, self.options
         torch.manual_seed(derive(self.seed, "translator"))
-        self.translator: Translator = build_translator(options.translator).to(device)
+        self.translator: Translator = self.precision.placed(build_translator(options.translator))
         self.student.requires_grad_(False)
         for member in self.student.members:
             member.translate_with(self.translator)
@@ -130,6 +132,11 @@ class Tgmb(Transfer):
                 "batch_size to that, or lower validation."
             )
 
+    def largest_batch(self, images: int, pairs: int) -> int:
+        """A batch has as many pairs, of those that are not kept out."""
+        kept_out, _ = split_pairs(pairs, self.options.validation, self.seed)
+        return min(images, pairs - len(kept_out))
+
     def build_optimiser(self) -> torch.optim.Optimizer:
         """One Adam for both: the reversed gradient makes the translator deceive."""
         options, rate = self.options, self.options.learning_rate
@@ -141,7 +148,8 @@ class Tgmb(Transfer):
             for name, network in networks.items()
         ]
         betas, decay = (options.momentum, 0.999), options.weight_decay
-        return torch.optim.Adam(groups, lr=rate, betas=betas, weight_decay=decay)
+        about = {"betas": betas, "weight_decay": decay, "fused": fused(groups)}
+        return torch.optim.Adam(groups, lr=rate, **about)  # type: ignore[arg-type]
 
     def term_weights(self) -> dict[str, float]:
         """Weight of each term; one of weight 0 costs nothing.
@@ -165,6 +173,10 @@ class Tgmb(Transfer):
         """Indices [B] of a step's pairs, of those that are not kept out."""
         batch = min(self.batch_size, len(self.rows))
         return self.rows[shuffled_batch(len(self.rows), batch, self.seed, "pairs", step)]
+
+    def tallies(self) -> list[Tensor]:
+        """The discriminator's accuracy, which may be of pictures."""
+        return [] if self.adversary is None else [self.adversary.tally]
 
     def begin_epoch(self, epoch: int) -> None:
         """The discriminator's accuracy is counted anew."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from socketlab.methods.base import Options
 from socketlab.methods.distillation import PairOptions
+from socketlab.methods.options import Options
 from socketlab.models.discriminator import DiscriminatorPlace
 from socketlab.models.names import TranslatorName
 

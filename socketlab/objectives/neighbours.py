@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from socketlab.objectives._inputs import full_precision, require_matrix
+from socketlab.objectives.chunks import chunks
 
 
 def nearest(queries: Tensor, bank: Tensor, k: int, own: Tensor) -> Tensor:
@@ -18,7 +19,8 @@ def nearest(queries: Tensor, bank: Tensor, k: int, own: Tensor) -> Tensor:
         own: [B] int64, the row of the bank that is the query itself.
 
     Returns:
-        [B, k] int64, the most similar first.
+        [B, k] int64, the most similar first. The similarities [B, N] are never held at once, see
+        :mod:`socketlab.objectives.chunks`.
 
     Raises:
         ValueError: when the shapes do not fit or the bank holds too few rows.
@@ -44,9 +46,14 @@ def nearest(queries: Tensor, bank: Tensor, k: int, own: Tensor) -> Tensor:
             f"k must lie between 1 and {len(bank) - 1}, the other rows of the bank, found {k}"
         )
     with torch.no_grad(), torch.autocast(bank.device.type, enabled=False):
-        similarity = full_precision(queries) @ full_precision(bank).T
-        similarity.scatter_(1, own.unsqueeze(1), -torch.inf)
-        return similarity.topk(k, dim=1).indices
+        queries, bank = full_precision(queries), full_precision(bank)
+        found = torch.empty(len(queries), k, dtype=torch.int64, device=bank.device)
+        # Each chunk reads the whole bank, so the fewer the better; its answer is read once.
+        for rows in chunks(len(queries), len(bank), bank, tensors=1):
+            similarity = queries[rows] @ bank.T
+            similarity.scatter_(1, own[rows].unsqueeze(1), -torch.inf)
+            found[rows] = similarity.topk(k, dim=1).indices
+        return found
 
 
 def _agreement(probabilities: Tensor, others: Tensor, weights: Tensor | float = 1.0) -> Tensor:

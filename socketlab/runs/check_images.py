@@ -98,7 +98,7 @@ def _empty(images: Images) -> float:
     """The largest share of pixels without a reading in one of the images."""
     if images.format.invalid is None:
         return 0.0
-    empty = images.raw.int() == images.format.invalid
+    empty = images.raw[:].int() == images.format.invalid
     return float(empty.flatten(1).float().mean(1).max())
 
 

@@ -11,7 +11,7 @@ from socketlab.methods import (
     method_class,
     methods_for_several_sources,
 )
-from socketlab.methods.base import Options, SeveralSources
+from socketlab.methods.options import Options, SeveralSources
 from socketlab.methods.source import SourceOptions, check_source_options
 from socketlab.models.classifier import Classifier
 from socketlab.models.own_model_checks import reach_of

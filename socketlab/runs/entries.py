@@ -8,7 +8,12 @@ Status = Literal["running", "done", "failed", "stopped"]
 
 
 class Part(BaseModel):
-    """One notebook of a run, or one stage of work in it."""
+    """One notebook of a run, or one stage of work in it.
+
+    Attributes:
+        compiled: of a training: how its networks were compiled, or why they were not.
+        memory: of a training: what it was expected to need, and its batch size.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -16,6 +21,8 @@ class Part(BaseModel):
     seconds: float = 0.0
     reason: str = ""
     fingerprint: str = ""
+    compiled: str = ""
+    memory: str = ""
 
 
 class Changed(BaseModel):
@@ -75,6 +82,8 @@ class Result(BaseModel):
         advice: what to do where a translator's adversary wins or loses outright.
         seconds, peak_memory, parameters: of the training: wall time with scoring, MiB, and how
             many numbers were trained.
+        expected_memory, batch_size: the peak in MiB that was expected, and images a step; 0 where
+            nobody asked.
         steered: how many changes were made to the training by hand; those that the parameters ask
             for are none.
     """
@@ -100,6 +109,8 @@ class Result(BaseModel):
     advice: str = ""
     seconds: float = 0.0
     peak_memory: float = 0.0
+    expected_memory: float = 0.0
+    batch_size: int = 0
     parameters: int = 0
     steered: int = 0
 

@@ -61,6 +61,8 @@ class Experiment(SourceSession):
         state = state_file(self.run, stage, fingerprint)
         controls = controls or Controls()
         controls.replay(as_changes(asked_changes(self.parameters, trip.name)))
+        if method.epochs > 0:
+            method.expect(sources, views.target, views.pairs, state=state)
         steps = method.fit(
             sources,
             views.target,

@@ -25,7 +25,9 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "Images and protocol": ("protocol", "protocols", "size", "crop", "encoding", "scenes_seed"),
     "Maps and layers": ("points", "projection", "fast", "most_pairs", "layers", "layer_images"),
-    "Machine and folders": ("device", "dtype", "root", "data_dir", "runs_dir"),
+    "Machine and folders": (
+        "device", "dtype", "compile", "devices", "root", "data_dir", "runs_dir",
+    ),
 }  # fmt: skip
 
 

@@ -158,6 +158,7 @@ class Keeper:
         of_training = {
             "seconds": seconds,
             "peak_memory": memory,
+            **self._expected(),
             "parameters": self._trained(),
             "steered": self._steered(),
         }
@@ -171,6 +172,12 @@ class Keeper:
         if not self._chooses:  # of an earlier training with more epochs
             model_file(self._run, self._stage, chosen=True).unlink(missing_ok=True)
         self._run.put_results(self._stage, [row.model_copy(update=of_training) for row in rows])
+
+    def _expected(self) -> dict[str, float]:
+        found = self._task.expected
+        if found is None:
+            return {}
+        return {"expected_memory": found.peak, "batch_size": found.batch_size}
 
     def _steered(self) -> int:
         asked = asked_changes(self._parameters, self._trip.name)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from socketlab.data.whole_files import replace_file
 from socketlab.figures.style import to_png
 from socketlab.runs.entries import Changed, Listed, Part, Record, Result
-from socketlab.training.loop import NonFiniteLoss
+from socketlab.training.term_record import NonFiniteLoss
 
 __all__ = [
     "METRIC_COLUMNS",

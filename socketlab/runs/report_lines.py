@@ -16,8 +16,8 @@ class Line:
 
     Accuracies are shares in [0, 1], `gained` is in points (hundredths) over source_only, and
     `deviation` is over seeds with n - 1 (None for one seed). `steered` says how many changes were
-    made by hand. `seconds` and `memory` (MiB, the peak)
-    are means over the trainings. None stands for what is not known.
+    made by hand. `seconds`, `memory` (MiB, the peak) and `expected_memory` (what it was expected
+    to be) are means over the trainings. None stands for what is not known.
     """
 
     method: str
@@ -34,6 +34,7 @@ class Line:
     n: Any
     seconds: float | None
     memory: float | None
+    expected_memory: float | None
     note: str
     steered: str
     upper_reference: bool
@@ -86,6 +87,7 @@ def lines(results: list[Record]) -> list[Line]:
                 n=rows[0].get("n"),
                 seconds=_mean(row.get("seconds") for row in rows),
                 memory=_mean(row.get("peak_memory") for row in rows),
+                expected_memory=_mean(row.get("expected_memory") or None for row in rows),
                 note=seed_notes(rows),
                 steered=_steered(rows),
                 upper_reference=method.startswith("oracle") or chosen_by == "oracle",

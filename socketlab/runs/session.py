@@ -16,7 +16,9 @@ class Session:
 
     def __init__(self, parameters: RunParameters) -> None:
         self.parameters = parameters
-        self.precision = choose_precision(parameters.device, parameters.dtype)
+        self.precision = choose_precision(
+            parameters.device, parameters.dtype, parameters.compile, parameters.devices
+        )
         self.run = Run(parameters.folder)
         self.part = os.environ.get(PART_VARIABLE, parameters.notebook)
         self._began = time.monotonic()

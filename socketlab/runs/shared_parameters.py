@@ -35,6 +35,12 @@ class RunParameters(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto takes bfloat16 where the device is made for it"
     )
+    compile: Literal["auto", "off", "default", "graphs"] = Field(
+        "auto", description="networks while they train; auto compiles them on a GPU"
+    )
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, description="how many of them one training shares; auto: all GPUs"
+    )
     data_dir: str = Field("data", description="where prepared images are kept")
     runs_dir: str = Field("runs", description="where runs are kept")
 

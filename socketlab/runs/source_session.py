@@ -13,6 +13,7 @@ from socketlab.models.mixture import AnyClassifier, joined
 from socketlab.models.own_model_checks import reach_of
 from socketlab.runs.checks import check_methods, check_own_model, source_options
 from socketlab.runs.data_session import DataSession
+from socketlab.runs.entries import Part
 from socketlab.runs.keeping import Keeper, has_model, is_kept, model_file, state_file
 from socketlab.runs.own_source import OwnSource
 from socketlab.runs.shared_parameters import Parameters
@@ -85,6 +86,7 @@ class SourceSession(DataSession):
             trainer = Source(
                 self.source_options[source], crop=crop, seed=seed, precision=self.precision
             )
+            trainer.expect(views.source, state=state)
             steps = trainer.fit(views.source, controls=controls, state=state)
         row = Trip("source", "source", (source,), source, self.parameters.protocol, seed, {})
         yield from self.train(trainer, steps, views.source_evaluation, row, stage, state)
@@ -105,13 +107,32 @@ class SourceSession(DataSession):
         keeper = Keeper(self.run, task, trip, given, stage, state.fingerprint)
         with self.run.stage(stage, state.fingerprint) as part:
             earlier, began = part.seconds, time.monotonic()
+            if task.expected is not None:
+                part.memory = str(task.expected)
+                print(part.memory)
             with peak_memory(self.precision.device) as peak:
-                yield from keeper.recorded(steps, part)
+                yield from self._noted(task, keeper.recorded(steps, part), part)
             score = evaluate(task.model)
             seconds = earlier + time.monotonic() - began
+            if task.expected is not None:
+                print(f"memory: {task.expected.beside(peak.mebibytes)}")
             keeper.keep(score, evaluation, seconds, peak.mebibytes)
         if part.status == "done":
             state.remove()
+
+    def _noted(self, task: Source | Transfer, steps: Iterator[Step], part: Part) -> Iterator[Step]:
+        """Hand steps on; say where the images are, and how compiling went, when it is known."""
+        said = False
+        for step in steps:
+            if not said:
+                for line in _places(task):
+                    print(line)
+                said = True
+            note = task.compiling.note
+            if note != part.compiled:
+                part.compiled = note
+                print(note)
+            yield step
 
     def source_models(self, seed: int | None = None) -> list[Classifier]:
         """The source models that were trained with these parameters, one a source domain.
@@ -142,3 +163,12 @@ class SourceSession(DataSession):
         if self._own is not None:
             return own_source_fingerprint(self.parameters, store, source, self._own_content)
         return source_fingerprint(self.parameters, store, source, options, seed)
+
+
+def _places(task: Source | Transfer) -> list[str]:
+    """Where the images of a training are that has begun; an own model has none."""
+    held = vars(task)
+    pairs = held.get("pairs")
+    halves = [] if pairs is None else [pairs.source, pairs.target]
+    found = [held.get("images"), held.get("target"), *halves]
+    return [images.where for images in found if images is not None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from socketlab.models.classifier import Classifier
 from socketlab.models.discriminator import DiscriminatorPlace, build_discriminator, reverse_gradient
-from socketlab.models.modes import evaluating
+from socketlab.models.modes import evaluating, uncompiled
 from socketlab.objectives import domain_accuracy, domain_classification, reversal_strength
 
 
@@ -61,7 +61,8 @@ class Adversary:
             )
         handle = first.register_forward_hook(lambda _layer, _inputs, output: seen.append(output))
         try:
-            yield seen
+            with uncompiled(self._encoder):
+                yield seen
         finally:
             handle.remove()
 

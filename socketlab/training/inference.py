@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from socketlab.data.modality import Encoding
 from socketlab.data.views import Evaluation, Images
 from socketlab.models.mixture import AnyClassifier
 from socketlab.models.modes import evaluating
-from socketlab.training.batches import centre_window, take
+from socketlab.training.batches import centre_window, in_order, take
 from socketlab.training.precision import Precision
 
 
@@ -68,7 +70,28 @@ class Score:
         return {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
 
 
-Scorer = Callable[[AnyClassifier], Score]
+@dataclass(frozen=True)
+class Known:
+    """What a model has just said of images, so that nobody need ask it again.
+
+    Attributes:
+        ids: of the images, in the order of the outputs.
+        shown: crop and encoding with which it saw them.
+        outputs: features and logits of them.
+    """
+
+    ids: tuple[str, ...]
+    shown: tuple[int, Encoding]
+    outputs: Outputs
+
+
+class Scorer(Protocol):
+    """The loop's scoring hook: it alone holds the labels of the target."""
+
+    def __call__(self, model: AnyClassifier, known: Known | None = None) -> Score:
+        """How `model` does; what is `known` of the images to be scored is not asked again."""
+
+
 Assessor = Callable[[AnyClassifier, Outputs], dict[str, float]]
 """Label-free scores of a model, given what it says of all target images."""
 
@@ -80,13 +103,17 @@ def predict(
     precision: Precision,
     *,
     encoding: Encoding = "replicate",
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Outputs:
-    """Features and logits of every image, centre crop, in the order of the images."""
+    """Features and logits of every image, centre crop, in the order of the images.
+
+    By default 256 images at once, on a CPU 64, which stay in its caches.
+    """
+    batch_size = batch_size or (64 if precision.device.type == "cpu" else 256)
     size = images.raw.shape[1]
     features, logits = [], []
     with evaluating(model), precision.autocast():
-        for index in torch.split(torch.arange(len(images)), batch_size):
+        for index in in_order(images, batch_size):
             batch = take(images, index, centre_window(len(index), size, crop), encoding)
             found, answers = model.outputs(batch)
             features.append(found.float())
@@ -118,13 +145,30 @@ def score(logits: Tensor, labels: Tensor) -> Score:
 def scorer(
     evaluation: Evaluation, crop: int, precision: Precision, encoding: Encoding = "replicate"
 ) -> Scorer:
-    """The loop's scoring hook: it alone holds the labels of the target."""
-    on_device = evaluation.images.to(precision.device)
+    """The scoring hook of `evaluation`. Images that are adapted on too are looked at once."""
+    images, everything = evaluation.images, torch.arange(len(evaluation.images))
 
-    def run(model: AnyClassifier) -> Score:
-        if not len(evaluation.images):  # nobody has labelled any: not every network takes none
+    @lru_cache(maxsize=2)  # all of them at the start, and those that are not adapted on
+    def on_device(rows: tuple[int, ...]) -> Images:
+        chosen = images if len(rows) == len(images) else images.rows(torch.tensor(rows))
+        return chosen.to(precision.device)
+
+    def run(model: AnyClassifier, known: Known | None = None) -> Score:
+        if not len(images):  # nobody has labelled any: not every network takes none
             return score(torch.zeros(0, len(evaluation.classes)), evaluation.labels)
-        outputs = predict(model, on_device, crop, precision, encoding=encoding)
-        return score(outputs.logits, evaluation.labels)
+        row_of: dict[str, int] = {}
+        if known is not None and known.shown == (crop, encoding):
+            row_of = {name: row for row, name in enumerate(known.ids)}
+        there = torch.tensor([row_of.get(name, -1) for name in images.ids])
+        fresh = everything[there < 0]
+        logits = torch.empty(len(images), len(evaluation.classes), device=precision.device)
+        if known is not None and len(fresh) < len(images):
+            old = everything[there >= 0].to(precision.device)
+            logits[old] = known.outputs.logits[there[there >= 0].to(precision.device)]
+        if len(fresh):
+            rest = on_device(tuple(fresh.tolist()))
+            found = predict(model, rest, crop, precision, encoding=encoding)
+            logits[fresh.to(precision.device)] = found.logits
+        return score(logits, evaluation.labels)
 
     return run

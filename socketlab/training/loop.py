@@ -1,71 +1,24 @@
 """The one training loop: a generator of `Step` records that knows nothing about who watches it."""
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from socketlab.models.mixture import AnyClassifier
 from socketlab.training.batches import derive
 from socketlab.training.controls import LEARNING_RATE_FACTOR, WEIGHT, Change, Controls
 from socketlab.training.inference import Scorer
-from socketlab.training.precision import Precision
 from socketlab.training.state import StateFile
-from socketlab.training.steps import Look, Step
+from socketlab.training.steps import Step
+from socketlab.training.task import Task
+from socketlab.training.term_record import NonFiniteLoss, TermRecord
 
-CHECK_EVERY = 20  # steps between two looks at whether the losses are finite: each is a read-back
-
-
-class NonFiniteLoss(RuntimeError):  # noqa: N818 - reads as the thing found
-    """A loss term became NaN or infinite; names the epoch, the step, the term and the way out."""
-
-
-class Task(ABC):
-    """One training: networks, an optimiser, and the loss terms of a step.
-
-    Attributes:
-        model: the classifier that is trained and scored.
-        optimiser: over its parameters; each group has a `name` and its starting `base` rate.
-        weights: weight of each loss term by name; a term of weight 0 is not computed.
-    """
-
-    model: AnyClassifier
-    optimiser: torch.optim.Optimizer
-    weights: dict[str, float]
-    epochs: int
-    steps_per_epoch: int
-    seed: int
-    precision: Precision
-
-    @cached_property
-    def memory(self) -> dict[str, Tensor]:
-        """What else the next step depends on, e.g. a bank of features; kept with the state.
-
-        A method puts its tensors here in `prepare`, and afterwards changes them in place.
-        """
-        return {}
-
-    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - nothing to do for most methods
-        """Before the steps of an epoch, e.g. refresh pseudo-labels."""
-
-    @abstractmethod
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """The loss terms of global step `step`, unweighted, by name."""
-
-    def settle(self) -> None:  # noqa: B027 - as above
-        """After the steps of an epoch, before the model is scored."""
-
-    def progress(self, step: int) -> float:
-        """q, the fraction of the training that is done, in [0, 1]."""
-        return step / (self.epochs * self.steps_per_epoch)
-
-    def look(self) -> Look:
-        """What can be said of the model without labels."""
-        return Look()
+if TYPE_CHECKING:
+    from socketlab.training.followers import Orders
 
 
 def run_task(
@@ -86,12 +39,46 @@ def run_task(
         NonFiniteLoss: if a term is NaN or infinite; the state of the epoch before stays.
         ValueError: if `controls` are to change an unknown term, or one at a step that is none.
     """
+    if task.precision.device.type == "cuda":  # every step has batches of the same shape
+        torch.backends.cudnn.benchmark = True
+    first_epoch, factor = _restore(task, state)
+    task.model.train()
+    steps_left = (task.epochs - first_epoch) * task.steps_per_epoch
+    if task.orders is not None:
+        _follow(task, task.orders, factor)
+        return
+    with _leading(task, state, steps_left) as tell:
+        yield from _train(task, first_epoch, factor, evaluate, controls, state, tell)
+
+
+Tell = Callable[..., None]
+"""Tells the followers, if there are any, what to do next."""
+
+
+@contextmanager
+def _leading(task: Task, state: StateFile | None, steps_left: int) -> Iterator[Tell]:
+    if task.recipe is None or steps_left == 0:
+        yield lambda *_order: None  # there is one device, or nothing to share
+        return
+    from socketlab.training.followers import leading
+
+    with leading(task, task.recipe, state) as followers:
+        yield followers.tell
+
+
+def _train(
+    task: Task,
+    first_epoch: int,
+    factor: float,
+    evaluate: Scorer | None,
+    controls: Controls | None,
+    state: StateFile | None,
+    tell: Tell,
+) -> Iterator[Step]:
     controls = controls or Controls()
     total_steps = task.epochs * task.steps_per_epoch
-    first_epoch, factor = _restore(task, state)
     controls.begin(task.weights, factor, first_epoch * task.steps_per_epoch, total_steps)
     began = time.monotonic()
-    task.model.train()
 
     def report(kind: Any, epoch: int, step: int, **more: Any) -> Step:
         rates = {group["name"]: float(group["lr"]) for group in task.optimiser.param_groups}
@@ -99,8 +86,10 @@ def run_task(
         return Step(kind, epoch, task.epochs, step, total_steps, rates, seconds=seconds, **more)
 
     def seen() -> dict[str, Any]:
-        evaluation = evaluate(task.model) if evaluate is not None else None
-        return {"look": task.look(), "evaluation": evaluation}
+        tell("look")
+        look = task.look()
+        evaluation = evaluate(task.model, task.known()) if evaluate is not None else None
+        return {"look": look, "evaluation": evaluation}
 
     def between_steps(epoch: int, step: int) -> Iterator[Step]:
         while True:
@@ -115,29 +104,60 @@ def run_task(
         yield report("start", 0, 0, **seen())
 
     for epoch in range(first_epoch, task.epochs):
-        # Dropout and the like draw from the global generator: make them a function of the epoch.
-        torch.manual_seed(derive(task.seed, "epoch", epoch))
-        task.begin_epoch(epoch)
-        record = _TermRecord(epoch)
+        tell("epoch", epoch)
+        _begin_epoch(task, epoch)
+        record = TermRecord(epoch)
         for step in range(epoch * task.steps_per_epoch, (epoch + 1) * task.steps_per_epoch):
             yield from between_steps(epoch, step)
             if controls.stopped:
+                tell("settle")
                 task.settle()
                 yield report("stopped", epoch, step, **seen())
                 return
             changes = controls.take(step)
+            tell("step", step, changes)
             factor = _changed(task, factor, changes)
-            terms = _take_step(task, factor, step)
+            terms = _taken(task, factor, step)
             record.add(step, terms)
             yield report("step", epoch, step + 1, terms=terms, changes=changes)
         means = record.means()
         _check_weights(task, epoch)
+        tell("settle")
         task.settle()
         done = epoch + 1
         yield report("epoch", done, done * task.steps_per_epoch, terms=means, **seen())
         # Only now: whoever watches has written down this epoch, so none is missing after a resume.
         if state is not None:
             state.save(_snapshot(task, done, factor))
+
+
+def _follow(task: Task, orders: "Orders", factor: float) -> None:
+    """Take part in the training that another process leads, until it ends."""
+    for order, *about in orders.of(task):
+        if order == "epoch":
+            _begin_epoch(task, *about)
+        elif order == "step":
+            step, changes = about
+            factor = _changed(task, factor, changes)
+            _taken(task, factor, step)
+        elif order == "settle":
+            task.settle()
+        else:  # what is seen is used again when the next epoch begins
+            task.look()
+
+
+def _taken(task: Task, factor: float, step: int) -> dict[str, Tensor]:
+    take = partial(take_step, task, factor, step)
+    # Another attempt would have to be made by all processes.
+    return task.compiling.attempt(take) if task.team is None else take()
+
+
+def _begin_epoch(task: Task, epoch: int) -> None:
+    # Dropout and the like draw from the global generator: make them a function of the epoch.
+    torch.manual_seed(derive(task.seed, "epoch", epoch))
+    task.begin_epoch(epoch)
+    if task.team is not None and task.team.place.rank > 0:  # other images, other numbers
+        torch.manual_seed(derive(task.seed, "epoch", epoch, "rank", task.team.place.rank))
 
 
 def _changed(task: Task, factor: float, changes: tuple[Change, ...]) -> float:
@@ -150,59 +170,26 @@ def _changed(task: Task, factor: float, changes: tuple[Change, ...]) -> float:
     return factor
 
 
-def _take_step(task: Task, factor: float, step: int) -> dict[str, Tensor]:
+def take_step(task: Task, factor: float, step: int) -> dict[str, Tensor]:
+    """Learn from global step `step`; the loss terms of it, by name, and their weighted total."""
     decay = (1 + 10 * task.progress(step)) ** -0.75 * factor
     for group in task.optimiser.param_groups:
         group["lr"] = group["base"] * decay
     with task.precision.autocast():
-        terms = task.losses(step)
+        terms = task.losses(step) if task.team is None else task.team.losses(step)
     if not terms:  # every weight is 0: nothing to learn in this step
         return {"total": torch.zeros((), device=task.precision.device)}
     total = torch.stack([task.weights[name] * term for name, term in terms.items()]).sum()
     task.optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
+    if task.team is None:
+        total.backward()  # type: ignore[no-untyped-call]
+    else:
+        task.team.backward(total)
     task.optimiser.step()
-    return {name: term.detach().float() for name, term in terms.items()} | {
+    found = {name: term.detach().float() for name, term in terms.items()} | {
         "total": total.detach().float()
     }
-
-
-class _TermRecord:
-    """The terms of an epoch, kept on the device and read back only now and then."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.steps: list[int] = []
-        self.terms: list[dict[str, Tensor]] = []
-
-    def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        self.steps.append(step)
-        self.terms.append(terms)
-        if len(self.steps) % CHECK_EVERY == 0:
-            self._check(self.steps[-CHECK_EVERY:], self.terms[-CHECK_EVERY:])
-
-    def means(self) -> dict[str, Tensor]:
-        remaining = len(self.steps) % CHECK_EVERY
-        if remaining:
-            self._check(self.steps[-remaining:], self.terms[-remaining:])
-        names = {name for terms in self.terms for name in terms}
-        return {
-            name: torch.stack([terms[name] for terms in self.terms if name in terms]).mean().cpu()
-            for name in sorted(names)
-        }
-
-    def _check(self, steps: list[int], terms: list[dict[str, Tensor]]) -> None:
-        if torch.stack([t["total"] for t in terms]).isfinite().all():
-            return
-        for step, found in zip(steps, terms, strict=True):
-            bad = [name for name, value in found.items() if not value.isfinite()]
-            if bad:
-                values = ", ".join(f"{name} = {float(found[name])}" for name in bad)
-                raise NonFiniteLoss(
-                    f"Epoch {self.epoch + 1}, step {step + 1}: {values}. The model after epoch "
-                    f"{self.epoch} is the last good one. Lower the learning rate or the weight of "
-                    "that term, or use dtype: float32."
-                )
+    return found if task.team is None else task.team.means(found, task.tallies())
 
 
 def _check_weights(task: Task, epoch: int) -> None:

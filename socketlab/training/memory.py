@@ -1,5 +1,6 @@
 """How much memory a training needs at its peak."""
 
+import ctypes
 import resource
 import sys
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     """Within it, the peak is watched; it is written into the yielded `Peak` at the end.
 
     On CUDA: the most that tensors took at once. Else: the most that the process had in memory,
-    libraries and images included. Linux counts from the beginning of the block; elsewhere the
-    system knows only the most since the process began.
+    libraries and images included. Linux counts from the beginning of the block, when what was freed
+    before has been given back; elsewhere the system knows only the most since the process began.
     """
     peak = Peak()
     if device.type == "cuda":
@@ -41,7 +42,26 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
             peak.mebibytes = _resident_peak()
 
 
+def held_memory(device: torch.device) -> int:
+    """Bytes that are taken now: on CUDA by tensors, else by the process."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    kibibytes = _status("VmRSS:")
+    if kibibytes is None:  # not Linux: the most so far is all that the system knows
+        return round(_resident_peak() * MEBIBYTE)
+    return 1024 * kibibytes
+
+
+def release_freed() -> None:
+    """Give memory that was freed back to the system, where glibc keeps it for later."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # another C library
+        return
+
+
 def _forget_peak() -> None:
+    release_freed()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # not Linux, or not allowed: the peak is since the process began
@@ -49,10 +69,15 @@ def _forget_peak() -> None:
 
 
 def _resident_peak() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+    kibibytes = _status("VmHWM:")
+    if kibibytes is not None:
+        return kibibytes / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / MEBIBYTE if sys.platform == "darwin" else most / 1024
+
+
+def _status(name: str) -> int | None:
+    """KiB that Linux says of this process under a name."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), None)

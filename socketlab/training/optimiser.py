@@ -1,14 +1,25 @@
 """Stochastic gradient descent as SHOT and SOCKET use it: the encoder slower than what follows."""
 
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import nn
 
 from socketlab.models.mixture import AnyClassifier, Mixture
 
 MIXING_FACTOR = 10.0
+AUTO: Final = "auto"
+
+
+def _batch_size(value: Any) -> Any:
+    # One message for both kinds, where a union would give one of each.
+    if value != AUTO and (not isinstance(value, int) or isinstance(value, bool) or value < 2):
+        raise ValueError(f"should be {AUTO!r} or a whole number of at least 2")
+    return value
+
+
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 
 
 class SgdOptions(BaseModel):
@@ -16,7 +27,11 @@ class SgdOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch_size: int = Field(32, ge=2, description="images a step, and as many TI pairs")
+    batch_size: BatchSize = Field(
+        32,
+        description="images a step, and as many TI pairs; the papers have 32, and another gives "
+        "other results; auto: what fits into memory",
+    )
     learning_rate: float = Field(1e-2, gt=0, description="of bottleneck and head, at the start")
     backbone_factor: float = Field(0.1, ge=0, description="the encoder's rate, as a fraction of it")
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -59,4 +74,14 @@ def build_sgd(model: AnyClassifier, options: SgdOptions) -> torch.optim.SGD:
         momentum=options.momentum,
         nesterov=options.momentum > 0,
         weight_decay=options.weight_decay,
+        fused=fused(groups),
     )
+
+
+def fused(groups: list[dict[str, Any]]) -> bool | None:
+    """Whether torch steps these parameters in one pass over them: on CPU and CUDA; else None.
+
+    It is an optimiser's option, kept with its state: a training goes on as it was begun.
+    """
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    return True if devices <= {"cpu", "cuda"} else None

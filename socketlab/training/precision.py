@@ -1,14 +1,21 @@
-"""Device and number format, chosen once at the start, with the reason."""
+"""Device, number format and compiler, chosen once at the start, with the reason."""
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
+from torch import nn
 
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 DtypeChoice = Literal["auto", "float32", "bfloat16"]
+Compiler = Literal["off", "default", "graphs"]
+CompilerChoice = Literal["auto", "off", "default", "graphs"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,16 @@ class Precision:
         device: the torch device.
         dtype: the format of the forward pass; weights, losses and statistics stay float32.
         reason: why, in words, for the terminal and `run.json`.
+        compiler: how training compiles its networks: not at all, by `torch.compile`, or by it with
+            CUDA graphs.
+        devices: how many of its kind train together, each in a process of its own.
     """
 
     device: torch.device
     dtype: torch.dtype
     reason: str
+    compiler: Compiler = "off"
+    devices: int = 1
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context of the forward pass."""
@@ -31,26 +43,44 @@ class Precision:
             self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
         )
 
+    def placed(self, network: Network) -> Network:
+        """`network` on the device, there with its weights in the layout that it works in.
+
+        On CUDA convolutions want channels last, as their images are; on a CPU that gains nothing
+        (docs/log.md).
+        """
+        cuda = self.device.type == "cuda"
+        layout = torch.channels_last if cuda else torch.preserve_format
+        return network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
     @property
     def name(self) -> str:
-        """`cuda (NVIDIA H200)` or `cpu`."""
-        if self.device.type == "cuda":
-            return f"cuda ({torch.cuda.get_device_name(self.device)})"
-        return self.device.type
+        """`cuda (NVIDIA H200)`, `2 x cuda (NVIDIA H200)` or `cpu`."""
+        kind = self.device.type
+        if kind == "cuda":
+            kind = f"cuda ({torch.cuda.get_device_name(self.device)})"
+        return kind if self.devices == 1 else f"{self.devices} x {kind}"
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"{self.name}, {dtype}: {self.reason}"
 
 
-def choose_precision(device: DeviceChoice = "auto", dtype: DtypeChoice = "auto") -> Precision:
-    """Choose device and number format.
+def choose_precision(
+    device: DeviceChoice = "auto",
+    dtype: DtypeChoice = "auto",
+    compiler: CompilerChoice = "off",
+    devices: int | Literal["auto"] = 1,
+) -> Precision:
+    """Choose device, number format and compiler, and how many such devices.
 
     `auto` takes CUDA where there is one, else the CPU; and bfloat16 where the hardware multiplies
     it natively, else float32. MPS is never chosen by itself: its BatchNorm statistics differ.
+    Networks are compiled on CUDA where that can work; on a CPU it gains nothing (measured).
+    `devices: auto` takes all CUDA devices; on a CPU it is 1, and more are processes on it.
 
     Raises:
-        ValueError: for a device that this machine does not have.
+        ValueError: for a device that this machine does not have, or an unknown name.
     """
     available: dict[str, Callable[[], bool]] = {
         "cpu": lambda: True,
@@ -70,7 +100,27 @@ def choose_precision(device: DeviceChoice = "auto", dtype: DtypeChoice = "auto")
     if kind == "mps":
         why += "; its BatchNorm statistics differ from the reference, which is CPU and CUDA"
     chosen, reason = _choose_dtype(kind, dtype)
-    return Precision(torch.device(kind), chosen, f"{why}; {reason}")
+    compiles, because = _choose_compiler(kind, compiler)
+    several = _choose_devices(kind, devices)
+    if several > 1:  # compiled networks know only the hooks of when they were compiled
+        compiles, because = "off", "; uncompiled, for there are several devices"
+    return Precision(torch.device(kind), chosen, f"{why}; {reason}{because}", compiles, several)
+
+
+def _choose_devices(kind: str, devices: int | Literal["auto"]) -> int:
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if devices == "auto":
+        return max(1, there)
+    if devices < 1:
+        raise ValueError(f"devices must be 1 or more, or auto, found {devices}.")
+    if devices > 1 and kind == "mps":
+        raise ValueError(f"There is one MPS device, found devices: {devices}. Set devices: 1.")
+    if kind == "cuda" and devices > there:
+        raise ValueError(
+            f"devices: {devices}, and this machine has {there} CUDA devices. Set devices: {there}, "
+            "or auto for all that are there."
+        )
+    return devices
 
 
 def _choose_dtype(kind: str, dtype: DtypeChoice) -> tuple[torch.dtype, str]:
@@ -86,3 +136,32 @@ def _choose_dtype(kind: str, dtype: DtypeChoice) -> tuple[torch.dtype, str]:
     if checks[kind]():
         return torch.bfloat16, "it multiplies bfloat16 natively"
     return torch.float32, "it does not multiply bfloat16 natively"
+
+
+def _choose_compiler(kind: str, compiler: CompilerChoice) -> tuple[Compiler, str]:
+    if compiler not in ("auto", "off", "default", "graphs"):
+        raise ValueError(f"Unknown compile {compiler!r}. Known: auto, off, default, graphs.")
+    if compiler == "off":
+        return "off", ""
+    missing = _missing_for_compiling(kind)
+    if missing:
+        return "off", f"; uncompiled, for {missing}"
+    if compiler == "auto" and kind == "cpu":
+        return "off", "; uncompiled, for on a CPU it gains nothing"
+    if compiler == "auto":
+        return "default", "; compiled, for triton and a C compiler are there"
+    if compiler == "graphs" and kind != "cuda":
+        return "default", "; compiled without graphs, for they need CUDA"
+    return compiler, f"; compile: {compiler} was asked for"
+
+
+def _missing_for_compiling(kind: str) -> str:
+    """What torch's compiler needs for a kind of device and does not find."""
+    if kind == "mps":
+        return "on mps it is untested"
+    variable, names = ("CXX", ("g++", "c++")) if kind == "cpu" else ("CC", ("gcc", "cc", "clang"))
+    if kind == "cuda" and importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if not any(shutil.which(name) for name in (os.environ.get(variable, ""), *names)):
+        return f"no compiler is there ({', '.join(names)})"
+    return ""

@@ -1,7 +1,7 @@
 """Normalisation statistics of a network: record a batch's, hold the running ones, estimate anew."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from socketlab.models.backbones import batch_norms
 from socketlab.models.batch_norm import Call, records_itself
 from socketlab.models.classifier import Classifier
-from socketlab.models.modes import evaluating
+from socketlab.models.modes import evaluating, uncompiled
 from socketlab.models.translator import Translator
 from socketlab.objectives import batch_statistics
+from socketlab.training.gathering import gathered
 
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean [C] and biased variance [C] of the input of each layer that was reached, in module order."""
@@ -43,7 +44,9 @@ def recorded_statistics(network: nn.Module) -> Iterator[Statistics]:
     itself; of the input of another one they are computed, which costs another pass over it.
     """
     recorded: Statistics = []
-    with _recorded_calls(normalisation_layers(network)) as calls:
+    layers = normalisation_layers(network)
+    by_hooks = not all(records_itself(layer) for layer in layers)
+    with uncompiled(network) if by_hooks else nullcontext(), _recorded_calls(layers) as calls:
         try:
             yield recorded
         finally:
@@ -58,7 +61,7 @@ def _recorded_calls(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, lis
         x = inputs[0].movedim(_channel_axis(layer), 1)
         if x.ndim not in (2, 4):  # tokens [B, C, T]
             x = x.flatten(2).unsqueeze(3)
-        calls[layer].append((x.numel() // x.shape[1], *batch_statistics(x)))
+        calls[layer] += _calls(layer, x.numel() // x.shape[1], batch_statistics(x))
 
     own = [layer for layer in calls if records_itself(layer)]
     handles = [layer.register_forward_pre_hook(record) for layer in calls.keys() - {*own}]
@@ -71,6 +74,15 @@ def _recorded_calls(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, lis
             handle.remove()
         for layer in own:
             layer.recorded = None  # type: ignore[assignment]
+
+
+def _calls(layer: nn.Module, count: int, statistics: tuple[Tensor, Tensor]) -> list[Call]:
+    """This process's call of a layer, or while it is `synchronised` that of every one."""
+    group = getattr(layer, "group", None)
+    if group is None:
+        return [(count, *statistics)]
+    means, variances = gathered(torch.stack(statistics), group).unbind(1)
+    return [(count, *each) for each in zip(means, variances, strict=True)]
 
 
 def _channel_axis(layer: nn.Module) -> int:

@@ -51,6 +51,52 @@ def test_every_16_bit_value_stays_in_the_unit_interval() -> None:
         assert float(unit.min()) >= 0.0 and float(unit.max()) <= 1.0
 
 
+def plainly(raw: torch.Tensor, pixels: PixelFormat, encoding: str) -> torch.Tensor:
+    """By the definition, with nothing left out."""
+    value = raw.to(torch.float32)
+    low, high = pixels.low, pixels.high
+    unit = value.clamp(low, high)
+    if encoding == "inverse":
+        unit = (unit.reciprocal() - 1 / high) / (1 / low - 1 / high)
+    else:
+        unit = (unit - low) / (high - low)
+    unit = unit.clamp(0, 1)
+    if encoding == "colormap":
+        unit = jet(unit[:, None])
+    missing = torch.zeros_like(value, dtype=torch.bool)
+    if pixels.invalid is not None:
+        missing = value == pixels.invalid
+    unit = unit if unit.dim() == 4 else unit[:, None]
+    return unit.masked_fill(missing[:, None], 0)
+
+
+@pytest.mark.parametrize("encoding", ["replicate", "inverse", "colormap"])
+@pytest.mark.parametrize(
+    ("low", "high", "invalid"),
+    [
+        (500.0, 8000.0, 0),
+        (500.0, 8000.0, None),
+        (500.0, 8000.0, 500),
+        (500.0, 8000.0, 600),
+        (312.3, 319.6, 0),
+        (0.0, 10000.0, 0),
+        (0.0, 10000.0, 65535),
+        (0.0, 65535.0, None),
+        (100.0, 65535.0, None),
+        (0, 70000, 3),
+        (0.25, 65535.5, 0),
+    ],
+)
+def test_what_is_left_out_changes_no_bit(
+    low: float, high: float, invalid: int | None, encoding: Encoding
+) -> None:
+    if encoding == "inverse" and low == 0:
+        return
+    every = torch.from_numpy(np.arange(65536, dtype=np.uint16).reshape(1, 256, 256))
+    pixels = PixelFormat("depth", low, high, invalid)
+    assert torch.equal(to_unit(every, pixels, encoding), plainly(every, pixels, encoding))
+
+
 def test_colormap_is_the_colour_of_what_replicate_gives_and_black_without_a_reading() -> None:
     raw = depth(0, 300, 500, 4250, 8000, 9000)
     unit = to_unit(raw, DEPTH, "colormap")

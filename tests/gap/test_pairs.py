@@ -13,6 +13,7 @@ from socketlab.gap import pairs
 from socketlab.gap.distributions import mmd, uniformity
 from socketlab.gap.neighbours import mutual_neighbours, neighbour_mixing, retrieval
 from socketlab.gap.pairs import normalise
+from socketlab.objectives.chunks import BUDGET_BYTES
 
 Array = npt.NDArray[np.float64]
 Unit = Callable[[Array], Array]
@@ -59,7 +60,7 @@ def test_chunks_do_not_change_a_number(small: Small, monkeypatch: pytest.MonkeyP
         ]
 
     whole = numbers()
-    monkeypatch.setattr(pairs, "CHUNK_ROWS", 3)
+    monkeypatch.setitem(BUDGET_BYTES, "cpu", 4 * 3 * len(x) * 8)
     sizes = [len(chunk) for _, chunk in pairs.cosine_chunks(normalise(x), normalise(y))]
     assert sizes == [3, 3, 3, 3, 2]
     assert numbers() == pytest.approx(whole, rel=1e-12)

@@ -31,6 +31,7 @@ from socketlab.gap.selection import (
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import Mixture
 from socketlab.objectives import information_maximisation, mean_entropy
+from socketlab.objectives.chunks import BUDGET_BYTES
 from socketlab.training.inference import Outputs, predict
 from socketlab.training.precision import Precision
 
@@ -120,24 +121,8 @@ def test_density_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     probabilities = random_probabilities(23, 5)
     whole = soft_neighbourhood_density(probabilities).item()
     for values in (1, 3 * 23, 10 * 23 + 5):
-        monkeypatch.setattr(selection, "CHUNK_VALUES", values)
+        monkeypatch.setitem(BUDGET_BYTES, "cpu", 4 * values * 8)
         assert soft_neighbourhood_density(probabilities).item() == pytest.approx(whole, abs=1e-12)
-
-
-def test_no_chunk_of_many_samples_is_larger_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    entr = torch.special.entr
-
-    def watched(values: Tensor) -> Tensor:
-        seen.append(values.shape)
-        return entr(values)
-
-    monkeypatch.setattr(selection, "CHUNK_VALUES", 1000)
-    monkeypatch.setattr(torch.special, "entr", watched)
-    soft_neighbourhood_density(random_probabilities(95, 5))
-    assert {shape[1] for shape in seen} == {95}
-    assert sum(shape[0] for shape in seen) == 95
-    assert max(shape.numel() for shape in seen) <= 1000
 
 
 def test_density_knows_its_range() -> None:
@@ -174,7 +159,7 @@ def test_retrieval_is_the_written_out_search(noise: float, monkeypatch: pytest.M
     assert pair_retrieval(rgb, other).item() == pytest.approx(expected, abs=1e-6)
     # The other half asks and RGB answers, as the gap's own measure has it.
     assert retrieval(rgb, other).y_to_x.recall_at_1 == pytest.approx(expected)
-    monkeypatch.setattr("socketlab.gap.pairs.CHUNK_ROWS", 7)
+    monkeypatch.setitem(BUDGET_BYTES, "cpu", 4 * 7 * len(rgb) * 4)
     assert pair_retrieval(rgb, other).item() == pytest.approx(expected, abs=1e-6)
 
 

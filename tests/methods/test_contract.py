@@ -11,7 +11,7 @@ from torch import Tensor
 
 from socketlab.data.views import Evaluation, Forbidden, ImagePairs, TargetImages, Views
 from socketlab.methods import REGISTRY, method_class, methods_without_pairs
-from socketlab.methods.base import MissingPairs
+from socketlab.methods.options import MissingPairs
 from socketlab.models.classifier import Classifier
 from socketlab.training.state import StateFile
 from socketlab.training.steps import Controls

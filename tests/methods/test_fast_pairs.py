@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from socketlab.data.views import Views
-from socketlab.methods import UnknownOption
+from socketlab.methods import UnknownOption, seeing
 from socketlab.objectives import feature_distance
+from socketlab.training import inference
 from socketlab.training.batches import random_window, take
 from socketlab.training.state import StateFile
 
@@ -120,5 +121,28 @@ def test_one_pass_cannot_hold_the_statistics(views: Views, begin: Begin) -> None
 
 def test_one_pass_moves_several_sources(views: Views, begin: Begin, source_model: Any) -> None:
     about = {"pair_statistics": "moving", "one_pass": True, "epochs": 1}
-    training = begin("socket", views, model=[source_model, copy.deepcopy(source_model)], **about).finish()
+    models = [source_model, copy.deepcopy(source_model)]
+    training = begin("socket", views, model=models, **about).finish()
     assert training.taken[-1].kind == "epoch"
+
+
+def test_images_that_are_adapted_on_and_scored_are_looked_at_once_an_epoch(
+    views: Views, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+
+    def counted(model: Any, images: Any, *about: Any, **more: Any) -> Any:
+        passes.append(len(images))
+        return inference_predict(model, images, *about, **more)
+
+    inference_predict = inference.predict
+    monkeypatch.setattr(seeing, "predict", counted)
+    monkeypatch.setattr(inference, "predict", counted)
+    same = views.replaced(evaluation=views.target_labels)
+    shared = begin("shot", same).finish()
+    assert passes == [13] * 3
+    passes.clear()
+    apart = begin("shot", views).finish()
+    assert passes == [13, 9] * 3
+    for name, tensor in apart.weights.items():
+        assert torch.equal(shared.weights[name], tensor)

@@ -12,7 +12,7 @@ from socketlab.methods import (
     method_class,
     methods_without_pairs,
 )
-from socketlab.methods.base import Options
+from socketlab.methods.options import Options
 
 
 def test_the_registry_is_read_without_a_network_library() -> None:
@@ -108,6 +108,7 @@ def test_options_that_were_given_reach_the_method() -> None:
         "pair_weight": 0.25,
         "pair_reduction": "frobenius",
         "pair_crops": "same",
+        "pair_views": 1,
         "pair_order": "sweep",
         "pair_statistics": "held",
         "information_weight": 1.0,
@@ -123,4 +124,5 @@ def test_options_that_were_given_reach_the_method() -> None:
         "first_layer_weight": 1.0,
         "statistics_gate": False,
         "normalisation": "source",
+        "one_pass": False,
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from socketlab.data.views import Views
 from socketlab.methods import REGISTRY, method_class, methods_for_several_sources
-from socketlab.methods.base import SeveralSources
+from socketlab.methods.options import SeveralSources
 from socketlab.methods.shot import mixed_labels
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import Mixture
@@ -138,7 +138,12 @@ def test_labels_are_mixed_as_probabilities() -> None:
     """Sample 0: both agree. Sample 1: the heavier source decides, unless it hardly minds."""
     first = torch.tensor([[0.9, 0.1, -torch.inf], [0.50, 0.49, -torch.inf]])
     other = torch.tensor([[0.8, 0.2, 0.1], [-0.9, 0.9, 0.0]])
-    found = [PseudoLabels(s.argmax(1), s) for s in (first, other)]
+
+    class Known(PseudoLabels):
+        def similarity_of(self, rows: slice) -> Tensor:
+            return self.features[rows]
+
+    found = [Known(s.argmax(1), s, s.new_zeros(3, 4), s.isinf().all(0)) for s in (first, other)]
     assert mixed_labels(found, torch.tensor([0.7, 0.3])).tolist() == [0, 1]
     assert mixed_labels(found, torch.tensor([1.0, 0.0])).tolist() == [0, 0]
     assert mixed_labels(found[:1], torch.ones(1)).tolist() == [0, 0]

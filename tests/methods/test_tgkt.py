@@ -11,7 +11,7 @@ from torch import Tensor
 
 from socketlab.data.views import Views
 from socketlab.methods import build_method
-from socketlab.methods.base import MissingTranslator
+from socketlab.methods.options import MissingTranslator
 from socketlab.models.classifier import Classifier
 from socketlab.models.translator import Translator, build_translator
 from socketlab.objectives import pseudo_labels

@@ -17,8 +17,8 @@ from socketlab.runs.experiment import Experiment
 from socketlab.runs.keeping import load_answers, model_file
 from socketlab.runs.parameters import validate
 from socketlab.runs.record import PART_VARIABLE, Result
-from socketlab.training.loop import NonFiniteLoss
 from socketlab.training.steps import Controls, Step
+from socketlab.training.term_record import NonFiniteLoss
 from socketlab.widgets.live import describe
 
 SOURCE = "source-a.rgb-seed0"
@@ -100,7 +100,7 @@ def rows(experiment: Experiment, chosen_by: str = "last") -> dict[str, Result]:
 
 def lasting(row: Result) -> dict[str, Any]:
     """A row without what differs from one time to the next."""
-    return row.model_dump(exclude={"seconds", "peak_memory"})
+    return row.model_dump(exclude={"seconds", "peak_memory", "expected_memory"})
 
 
 def same_weights(first: Classifier, second: Classifier) -> bool:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from socketlab.data.whole_files import replace_file
 from socketlab.runs.record import Picture, Record, Result, Run, RunError
-from socketlab.training.loop import NonFiniteLoss
+from socketlab.training.term_record import NonFiniteLoss
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from socketlab.methods.base import SeveralSources
+from socketlab.methods.options import SeveralSources
 from socketlab.models.checkpoint import load_card, load_classifier
 from socketlab.models.mixture import Mixture
 from socketlab.runs.experiment import Experiment

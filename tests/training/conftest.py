@@ -11,10 +11,10 @@ from socketlab.data.modality import PixelFormat
 from socketlab.data.views import Images
 from socketlab.models.classifier import Classifier
 from socketlab.training.batches import generator
-from socketlab.training.loop import Task
 from socketlab.training.optimiser import SgdOptions, build_sgd
 from socketlab.training.precision import Precision
 from socketlab.training.steps import Look
+from socketlab.training.task import Task
 
 FORMATS = {
     "rgb": PixelFormat("rgb", 0, 255, None),

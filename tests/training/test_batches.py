@@ -1,21 +1,30 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 
 from socketlab.data.modality import PixelFormat
+from socketlab.data.streaming import Streamed
 from socketlab.data.views import ImagePairs, Images
 from socketlab.training.batches import (
     Window,
+    _gathered,
+    _indexed,
+    _Places,
     centre_window,
     derive,
     generator,
+    in_order,
     random_window,
+    read_ahead,
     shuffled_batch,
     take,
     take_pairs,
+    to_device,
 )
 
 MakeImages = Callable[..., Images]
@@ -177,3 +186,82 @@ def test_the_encoding_of_a_pair_is_that_of_its_target_half(make_images: MakeImag
     assert torch.equal(first, take(rgb, index, window))
     assert torch.equal(second, take(depth, index, window, "inverse"))
     assert not torch.equal(second, take(depth, index, window))
+
+
+def test_what_is_done_to_a_batch_leaves_the_next_sweep_alone() -> None:
+    first = shuffled_batch(8, 4, 0, "kept", 0)
+    wanted = first.clone()
+    first.zero_()
+    assert torch.equal(shuffled_batch(8, 4, 0, "kept", 0), wanted)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth", "nir", "deep_nir"])
+def test_other_devices_gather_the_same_pixels(kind: str, make_images: MakeImages) -> None:
+    """What is done on a GPU, done here."""
+    images, index = make_images(kind), torch.tensor([3, 0, 6, 3, 5])
+    window = random_window(5, 16, 11, 0, "t", 1)
+    places = _Places(index, window, torch.device("cpu"))
+    found, wanted = (
+        gathered.to(torch.int32)
+        for gathered in (_indexed(images.raw, *places.on_device), _gathered(images.raw, places))
+    )
+    assert torch.equal(found, wanted)
+    assert found.stride() == wanted.stride()
+
+
+def test_indices_are_sent_at_once_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a GPU that is not there: what is asked of torch is looked at."""
+    sent = []
+
+    class Pinned:
+        def to(self, device: torch.device, non_blocking: bool = False) -> str:
+            sent.append((device, non_blocking))
+            return "there"
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda values: Pinned())
+    device = torch.device("cuda")
+    assert to_device(torch.arange(3), device) == "there"
+    assert sent == [(device, True)]
+    here = torch.arange(3)
+    assert to_device(here, torch.device("cpu")) is here
+
+
+def streamed(images: Images) -> Images:
+    assert isinstance(images.raw, Tensor)
+    rows, cpu = np.arange(len(images)), torch.device("cpu")
+    raw = Streamed([images.raw.numpy()], np.zeros_like(rows), rows, device=cpu, reason="a test")
+    return replace(images, raw=raw)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth"])
+def test_a_streamed_batch_is_the_batch(kind: str, make_images: MakeImages) -> None:
+    images, index = make_images(kind), torch.tensor([3, 0, 6, 3, 5])
+    window = random_window(5, 16, 11, 0, "t", 1)
+    assert torch.equal(take(streamed(images), index, window), take(images, index, window))
+    pairs, other = ImagePairs(images, images, images.ids), streamed(images)
+    streamed_pairs = ImagePairs(other, streamed(images), images.ids)
+    for found, wanted in zip(
+        take_pairs(streamed_pairs, index, window), take_pairs(pairs, index, window), strict=True
+    ):
+        assert torch.equal(found, wanted)
+
+
+def test_reading_ahead_asks_for_this_step_and_the_next_ones(make_images: MakeImages) -> None:
+    images, asked = make_images("rgb"), list[int]()
+
+    def order(step: int) -> Tensor:
+        asked.append(step)
+        return torch.tensor([step % 7])
+
+    read_ahead(images, order, 4)
+    assert not asked  # nothing is streamed
+    read_ahead(streamed(images), order, 4)
+    assert asked == [4, 5, 6]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_all_images_in_their_order(streams: bool, make_images: MakeImages) -> None:
+    images = make_images("rgb")
+    given = streamed(images) if streams else images
+    batches = list(in_order(given, 3))
+    assert [batch.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]

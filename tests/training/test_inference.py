@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from socketlab.data.views import Evaluation, Images
 from socketlab.models.classifier import Classifier
 from socketlab.models.modes import evaluating
-from socketlab.training.inference import predict, score, scorer
+from socketlab.training import inference
+from socketlab.training.inference import Known, Outputs, predict, score, scorer
 from socketlab.training.precision import Precision
 
 MakeImages = Callable[..., Images]
@@ -112,3 +114,52 @@ def test_the_scorer_scores_its_own_images(
     found = evaluate(model)
     assert found.accuracy == pytest.approx(0.75)
     assert torch.equal(found.answers, logits.argmax(1))
+
+
+def test_what_is_known_is_not_asked_again(
+    make_model: MakeModel,
+    make_images: MakeImages,
+    precision: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, images = make_model(), make_images("rgb", count=20)
+    labels = torch.arange(20) % 3
+    evaluate = scorer(Evaluation(images, labels, model.classes, "kv1/rgb"), 14, precision)
+    looked_at: list[tuple[str, ...]] = []
+
+    def counted(given: Classifier, chosen: Images, *about: Any, **more: Any) -> Outputs:
+        looked_at.append(chosen.ids)
+        return predict(given, chosen, *about, **more)
+
+    monkeypatch.setattr(inference, "predict", counted)
+    alone = evaluate(model)
+    # The images 19, 17 ... 5 in this order, and one that is not scored.
+    rows = torch.arange(19, 4, -2)
+    some = predict(model, images.rows(rows), 14, precision)
+    other = torch.full((1, 3), 9.0)
+    outputs = Outputs(torch.zeros(9, 8), torch.cat([other, some.logits]))
+    known = Known(("another", *(images.ids[row] for row in rows)), (14, "replicate"), outputs)
+    found = evaluate(model, known)
+    unknown = tuple(name for name in images.ids if name not in known.ids)
+    everything = Known(images.ids, (14, "replicate"), predict(model, images, 14, precision))
+    whole = evaluate(model, everything)
+    assert looked_at == [images.ids, unknown] and len(unknown) == 12
+    for score_ in (found, whole):
+        assert torch.equal(score_.answers, alone.answers)
+        assert score_.accuracy == alone.accuracy
+        torch.testing.assert_close(score_.confidence, alone.confidence)
+    for shown in ((12, "replicate"), (14, "inverse")):
+        evaluate(model, Known(images.ids, shown, everything.outputs))  # type: ignore[arg-type]
+        assert looked_at[-1] == images.ids
+    assert len(looked_at) == 4
+
+
+def test_the_scores_are_of_what_is_known(
+    make_model: MakeModel, make_images: MakeImages, precision: Precision
+) -> None:
+    model, images = make_model(), make_images("rgb", count=6)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    evaluate = scorer(Evaluation(images, labels, model.classes, "kv1/rgb"), 14, precision)
+    right = torch.eye(3)[labels] * 5
+    known = Known(images.ids, (14, "replicate"), Outputs(torch.zeros(6, 8), right))
+    assert evaluate(model, known).accuracy == 1.0

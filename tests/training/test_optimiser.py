@@ -1,11 +1,13 @@
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from socketlab.models.classifier import Classifier
-from socketlab.training.optimiser import SgdOptions, build_sgd
+from socketlab.training.optimiser import SgdOptions, build_sgd, fused
 
 MakeModel = Callable[[], Classifier]
 
@@ -78,3 +80,48 @@ def test_a_step_is_nesterov_s(make_model: MakeModel) -> None:
         optimiser.step()
     expected = start - 0.1 * (gradient * 1.9 + gradient * (1 + 0.9 * 1.9))
     torch.testing.assert_close(bias.detach(), expected)
+
+
+def test_a_state_of_the_unfused_optimiser_goes_on_unfused(make_model: MakeModel) -> None:
+    """To the same weights, bit by bit: a training that was begun so ends so."""
+
+    def stepped(optimiser: torch.optim.SGD, model: Classifier) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1)
+        optimiser.step()
+
+    plain = make_model()
+    before = build_sgd(plain, SgdOptions())
+    for group in before.param_groups:
+        group["fused"] = None
+    stepped(before, plain)
+    resumed = copy.deepcopy(plain)
+    after = build_sgd(resumed, SgdOptions())
+    assert all(group["fused"] for group in after.param_groups)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    for optimiser, model in ((before, plain), (after, resumed)):
+        stepped(optimiser, model)
+    for found, wanted in zip(resumed.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_fused_steps_are_those_of_the_definition(make_model: MakeModel) -> None:
+    model = make_model()
+    optimiser = build_sgd(model, SgdOptions(momentum=0.5, weight_decay=0.0))
+    start = copy.deepcopy(model)
+    for _ in range(2):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+    # v1 = 1, v2 = 1.5; Nesterov steps by 1 + 0.5 v: 1.5, then 1.75.
+    for (name, found), begun in zip(model.named_parameters(), start.parameters(), strict=True):
+        rate = 1e-3 if name.startswith("encoder.") else 1e-2
+        torch.testing.assert_close(found, begun - rate * (1.5 + 1.75))
+
+
+def test_it_is_fused_where_torch_can() -> None:
+    def groups(device: str) -> list[dict[str, Any]]:
+        return [{"params": [torch.zeros(2, device=device)]}, {"params": []}]
+
+    assert fused(groups("cpu")) is True
+    assert fused(groups("meta")) is None

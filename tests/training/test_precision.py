@@ -1,3 +1,6 @@
+import importlib.util
+import shutil
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from socketlab.training.precision import choose_precision
 def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a CPU alone, without bfloat16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     _native_bfloat16(monkeypatch, False)
 
@@ -80,3 +84,69 @@ def test_unknown_names() -> None:
         choose_precision("tpu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Unknown dtype 'float16'. Known: auto, float32, bfl"):
         choose_precision("cpu", "float16")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Unknown compile 'on'. Known: auto, off, default, gra"):
+        choose_precision("cpu", "float32", "on")  # type: ignore[arg-type]
+
+
+def _on_cuda(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    """A machine with CUDA and what a compiler needs, but for what is `missing`."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CXX", raising=False)
+    there = {"triton", "cc", "g++"} - {*missing}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in there else None)
+
+
+def test_nothing_is_compiled_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_cuda(monkeypatch)
+    found = choose_precision()
+    assert found.compiler == "off" and "compile" not in found.reason
+
+
+def test_on_cuda_auto_compiles_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_cuda(monkeypatch)
+    found = choose_precision("auto", "auto", "auto")
+    assert found.compiler == "default"
+    assert found.reason.endswith("; compiled, for triton and a C compiler are there")
+    _on_cuda(monkeypatch, "triton")
+    found = choose_precision("auto", "auto", "auto")
+    assert found.compiler == "off"
+    assert found.reason.endswith("; uncompiled, for triton is not installed")
+    _on_cuda(monkeypatch, "cc")
+    for asked in ("auto", "default", "graphs"):
+        found = choose_precision("cuda", "auto", asked)  # type: ignore[arg-type]
+        assert found.compiler == "off"
+        assert found.reason.endswith("; uncompiled, for no compiler is there (gcc, cc, clang)")
+    monkeypatch.setenv("CC", "g++")
+    assert choose_precision("auto", "auto", "auto").compiler == "default"
+
+
+def test_on_a_cpu_it_is_compiled_only_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _on_cuda(monkeypatch, "triton")
+    found = choose_precision("cpu", "auto", "auto")
+    assert found.compiler == "off"
+    assert found.reason.endswith("; uncompiled, for on a CPU it gains nothing")
+    found = choose_precision("cpu", "auto", "default")
+    assert found.compiler == "default"
+    assert found.reason.endswith("; compile: default was asked for")
+    _on_cuda(monkeypatch, "g++")
+    found = choose_precision("cpu", "auto", "default")
+    assert found.compiler == "off"
+    assert found.reason.endswith("; uncompiled, for no compiler is there (g++, c++)")
+
+
+def test_graphs_are_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_cuda(monkeypatch)
+    assert choose_precision("cuda", "auto", "graphs").compiler == "graphs"
+    found = choose_precision("cpu", "auto", "graphs")
+    assert found.compiler == "default"
+    assert found.reason.endswith("; compiled without graphs, for they need CUDA")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    found = choose_precision("mps", "auto", "default")
+    assert found.compiler == "off" and found.reason.endswith(
+        "uncompiled, for on mps it is untested"
+    )

@@ -20,6 +20,8 @@ from socketlab.training.precision import DeviceChoice
 SMALL = "resnet_small"
 SOCKETS = ("socket", "socket, fixed crops")
 """Of whose epochs the whole is measured."""
+FEW = ("source", "shot", "translated", *SOCKETS)
+"""Methods of larger networks on a CPU, where all of them would take an hour."""
 ON_GPU, GROWING, ONCE = Effort(5, 10, 8), Effort(3, 5, 3), Effort(1, 1, 0)
 
 
@@ -29,7 +31,7 @@ class Network:
 
     Attributes:
         effort: how often a step is measured on a CPU.
-        methods: in the number format that is chosen for the machine; none: all of them.
+        methods: on a CPU, in the number format that is chosen for it; none: all of them.
         more: methods that are measured in float32 too, and on a GPU compiled.
     """
 
@@ -54,9 +56,9 @@ class Plan:
 
     networks: Sequence[Network] = (
         Network(SMALL, 64, Effort(5, 15, 3)),
-        Network("mobilenet_v2", 160, Effort(3, 15, 5)),
+        Network("mobilenet_v2", 160, Effort(3, 15, 5), FEW, ("socket",)),
         Network("resnet18", 112, Effort(3, 15, 5)),
-        Network("resnet50", 224, Effort(2, 2, 1), more=("socket",)),
+        Network("resnet50", 224, Effort(2, 2, 1), SOCKETS, ()),
     )
     batches: Mapping[str, Sequence[int]] = field(
         default_factory=lambda: {"cpu": (32,), "cuda": (32, 128)}
@@ -139,7 +141,8 @@ def measurements(plan: Plan, devices: Sequence[DeviceChoice]) -> Iterator[Measur
             for network in plan.networks:
                 effort = network.effort if device == "cpu" else plan.effort_on_gpu
                 shared: dict[str, Any] = {"device": device, "batch": batch}
-                for method in network.methods or methods():
+                chosen = network.methods if device == "cpu" else ()
+                for method in chosen or methods():
                     case = Case(network.name, network.crop, method, **shared)
                     yield Measurement("step", case, effort=effort)
                 others: list[dict[str, Any]] = [{"dtype": "float32"}]

@@ -1,7 +1,7 @@
 """Networks that `torch.compile` compiles in place: tried at the first steps, given up if need be.
 
-Encoder, bottleneck and translator are compiled as they stand, so names, weights and
-states stay what they were, and a deep copy is uncompiled. Only steps run compiled. What looks
+Encoder, bottleneck and translator are compiled as they stand, so names, weights and states stay
+what they were, and a deep copy is uncompiled. Only steps run compiled. What looks
 (`modes.evaluating`) or reads by hooks (`modes.uncompiled`) runs uncompiled: a graph knows only the
 hooks of when it was compiled, and a batch of another size would be another graph.
 """
@@ -20,9 +20,8 @@ from socketlab.training.precision import Precision
 
 Result = TypeVar("Result")
 
-TRIED = (
-    3  # CUDA graphs warm up at the first step, are recorded at the second, replayed at the third
-)
+TRIED = 3
+"""CUDA graphs warm up at the first step, are recorded at the second and replayed at the third."""
 MOST_GRAPHS = 128
 LONGEST_REASON = 200
 

@@ -57,7 +57,7 @@ class Plan:
     networks: Sequence[Network] = (
         Network(SMALL, 64, Effort(5, 15, 3)),
         Network("mobilenet_v2", 160, Effort(3, 15, 5), FEW, ("socket",)),
-        Network("resnet18", 112, Effort(3, 15, 5)),
+        Network("resnet18", 112, Effort(6, 15, 15)),
         Network("resnet50", 224, Effort(2, 2, 1), SOCKETS, ()),
     )
     batches: Mapping[str, Sequence[int]] = field(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from torch import Tensor
 
 from socketlab.data.manifest import Modality
@@ -160,14 +161,17 @@ def map_panels(
 
 
 def gap_rows(
-    features: Mapping[str, PairFeatures], accuracy: float | None
+    features: Mapping[str, PairFeatures],
+    accuracy: float | None,
+    device: torch.device | str = "cpu",
 ) -> dict[str, list[GapRow]]:
     """Every gap measure of each set of pairs, and with TR's the accuracy, where it is known.
 
-    `accuracy` is a share in [0, 1], or None or NaN where it is not known.
+    `accuracy` is a share in [0, 1], or None or NaN where it is not known. Measured on `device`.
     """
     rows = {
-        name: gap_table(pair.rgb, pair.other, measures="all") for name, pair in features.items()
+        name: gap_table(pair.rgb.to(device), pair.other.to(device), measures="all")
+        for name, pair in features.items()
     }
     if accuracy is not None and not isnan(accuracy) and "TR" in rows:
         n = len(features["TR"].rgb)

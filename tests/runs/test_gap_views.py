@@ -1,12 +1,16 @@
 """What the gap notebook is given: whose features, which classes, one map, rows that say enough."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from socketlab.figures import joint_map
+from socketlab.gap.features import PairFeatures
 from socketlab.gap.measures import MEASURES, MINIMAL
 from socketlab.gap.table import GapRow
+from socketlab.runs import gap_views
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.gap_views import (
     gap_features,
@@ -99,3 +103,17 @@ def test_without_any_pairs_it_says_what_to_do(
     monkeypatch.setattr(adapted, "views", lambda *_: views)
     with pytest.raises(ValueError, match=r"no pairs with a/rgb.*Use a data set with pairs"):
         gap_features(adapted, adapted.trip())
+
+
+def test_it_is_measured_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def table(x: torch.Tensor, y: torch.Tensor, **about: Any) -> list[GapRow]:
+        found.extend([x.device.type, y.device.type])
+        return []
+
+    monkeypatch.setattr(gap_views, "gap_table", table)
+    pairs = PairFeatures(torch.rand(4, 3), torch.rand(4, 3))
+    gap_rows({"TI": pairs}, None, "meta")
+    gap_rows({"TI": pairs}, None)
+    assert found == ["meta", "meta", "cpu", "cpu"]

@@ -19,12 +19,13 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
-    if device.type != "cpu" or not MEMINFO.exists():
+    available = number_in(MEMINFO, "MemAvailable:") if device.type == "cpu" else None
+    if available is None:
         return None
-    known = [1024 * _named(MEMINFO, "MemAvailable:")]
+    known = [1024 * available]
     if GROUP_LIMIT.exists() and GROUP_LIMIT.read_text().strip() != "max":
         # pages of files count as used, and are given up when somebody needs them
-        used = int(GROUP_USED.read_text()) - _named(GROUP_DETAILS, "inactive_file")
+        used = int(GROUP_USED.read_text()) - (number_in(GROUP_DETAILS, "inactive_file") or 0)
         known.append(int(GROUP_LIMIT.read_text()) - used)
     return max(0, min(known))
 
@@ -34,7 +35,8 @@ def in_words(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
 
 
-def _named(table: Path, name: str) -> int:
-    """The number behind a name."""
-    rows = (line.split() for line in table.read_text().splitlines())
-    return next(int(row[1]) for row in rows if row[0] == name)
+def number_in(table: Path, name: str) -> int | None:
+    """The number behind a name, in a file where Linux says such things; None where it does not."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    rows = (line.split() for line in lines)
+    return next((int(row[1]) for row in rows if row and row[0] == name), None)

@@ -47,9 +47,12 @@ def chosen(raw: Raw, index: Tensor) -> Raw:
     if isinstance(raw, Streamed):
         part = raw.chosen(index)
         return part if _too_large(part.nbytes, part.device) else part.loaded(part.device)
-    # Indexing is not implemented for uint16 on every device; the bits are the same as int16's.
-    bits = raw.view(torch.int16) if raw.dtype == torch.uint16 else raw
-    return bits[index.to(bits.device)].view(raw.dtype)
+    return indexable(raw)[index.to(raw.device)].view(raw.dtype)
+
+
+def indexable(raw: Tensor) -> Tensor:
+    """The same bits in a type that can be indexed on every device, which uint16 cannot."""
+    return raw.view(torch.int16) if raw.dtype == torch.uint16 else raw
 
 
 def joined(parts: Sequence[Raw]) -> Raw:

@@ -10,13 +10,9 @@ from torch import Tensor
 
 from socketlab.data.modality import Encoding
 from socketlab.data.views import ImagePairs, TargetImages
-from socketlab.methods import (
-    check_channels,
-    methods_for_several_sources,
-    methods_without_pairs,
-)
+from socketlab.methods import check_channels
 from socketlab.methods.expecting import Expecting
-from socketlab.methods.options import MissingPairs, MissingTranslator, Options, SeveralSources
+from socketlab.methods.options import MissingTranslator, Options
 from socketlab.models.classifier import Classifier
 from socketlab.models.mixture import Mixture, joined
 from socketlab.models.translator import Translator
@@ -112,31 +108,6 @@ class Transfer(Expecting):
         self.set_up(sources, target, pairs)
         yield from run_task(self, evaluate=evaluate, controls=controls, state=state)
 
-    def checked(
-        self,
-        source_models: Classifier | Sequence[Classifier],
-        target: TargetImages,
-        pairs: ImagePairs | None,
-    ) -> list[Classifier]:
-        """The source models, if with these a training can begin; raises as `fit` does."""
-        sources = [source_models] if isinstance(source_models, Classifier) else [*source_models]
-        if len(sources) > 1 and not self.several_sources:
-            raise SeveralSources(
-                f"{self.name!r} moves one source model, found {len(sources)}. Methods for "
-                f"several: {', '.join(methods_for_several_sources())}."
-            )
-        if self.needs_pairs and (pairs is None or len(pairs.pair_ids) == 0):
-            raise MissingPairs(
-                f"{self.name!r} learns from TI pairs, and the protocol selects none for "
-                f"{target.domain}. Methods that work without: "
-                f"{', '.join(methods_without_pairs())}."
-            )
-        if len(target.images) < 2:
-            raise ValueError(
-                f"{self.name!r} needs at least two target images, found {len(target.images)}."
-            )
-        return sources
-
     def set_up(
         self, sources: Sequence[Classifier], target: TargetImages, pairs: ImagePairs | None
     ) -> None:
@@ -174,7 +145,7 @@ class Transfer(Expecting):
                 "one first (04_train_translator, method 'translated') and give it as `translator`."
             )
         copied = copy.deepcopy(self._given_translator)
-        return copied.requires_grad_(False).eval().to(self.precision.device)
+        return self.precision.placed(copied.requires_grad_(False).eval())
 
     def prepare(self) -> None:
         """Once before training, when student, teacher and images are there."""

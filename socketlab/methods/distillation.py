@@ -10,7 +10,7 @@ from torch import Tensor
 from socketlab.methods.base import Transfer
 from socketlab.methods.options import Options
 from socketlab.objectives import PairReduction, feature_distance
-from socketlab.training.batches import Window, random_window, shuffled_batch, take
+from socketlab.training.batches import Window, in_order, random_window, shuffled_batch, take
 from socketlab.training.statistics import held_running_statistics
 
 CACHED_AT_ONCE = 256
@@ -80,7 +80,7 @@ class PairTransfer(Transfer):
         crops, features = self._crops_and_features(view)
         window = self.window("pairs", step, len(index))
         if fixed:
-            window = Window(crops.top[index], crops.left[index], crops.flip[index], crops.crop)
+            window = crops.rows(index)
         self.read_ahead(self.pairs.target, self.pair_rows, step)
         other = take(self.pairs.target, *self.part(index, window), self.encoding)
         return [each[index.to(each.device)] for each in features], other
@@ -98,9 +98,8 @@ class PairTransfer(Transfer):
             crops = random_window(count, size, self.crop, self.seed, "cached", view)
             found: list[list[Tensor]] = [[] for _ in self.teacher.members]
             with self.apart(), torch.no_grad(), self.precision.autocast():
-                for index in torch.split(torch.arange(count), CACHED_AT_ONCE):
-                    part = crops.top[index], crops.left[index], crops.flip[index]
-                    rgb = take(self.pairs.source, index, Window(*part, crops.crop))
+                for index in in_order(self.pairs.source, CACHED_AT_ONCE):
+                    rgb = take(self.pairs.source, index, crops.rows(index))
                     for features, teacher in zip(found, self.teacher.members, strict=True):
                         features.append(teacher.features(rgb))
             self._seen[view] = crops, [torch.cat(features) for features in found]

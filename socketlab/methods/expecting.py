@@ -10,7 +10,8 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from socketlab.data.views import ImagePairs, TargetImages
-from socketlab.methods.options import Options
+from socketlab.methods import methods_for_several_sources, methods_without_pairs
+from socketlab.methods.options import MissingPairs, Options, SeveralSources
 from socketlab.methods.seeing import Seeing
 from socketlab.models.classifier import Classifier
 from socketlab.training.estimate import Expected, expect_memory, kept_batch_size, moving
@@ -22,7 +23,9 @@ from socketlab.training.state import StateFile
 class Expecting(Seeing):
     """A transfer that can be rehearsed before it begins."""
 
+    name: ClassVar[str]
     needs_pairs: ClassVar[bool]
+    several_sources: ClassVar[bool]
     options: Options
     _assess: Assessor | None
 
@@ -32,7 +35,6 @@ class Expecting(Seeing):
     ) -> None:
         """All that comes before the first step."""
 
-    @abstractmethod
     def checked(
         self,
         source_models: Classifier | Sequence[Classifier],
@@ -40,6 +42,23 @@ class Expecting(Seeing):
         pairs: ImagePairs | None,
     ) -> list[Classifier]:
         """The source models, if with these a training can begin; raises as `fit` does."""
+        sources = [source_models] if isinstance(source_models, Classifier) else [*source_models]
+        if len(sources) > 1 and not self.several_sources:
+            raise SeveralSources(
+                f"{self.name!r} moves one source model, found {len(sources)}. Methods for "
+                f"several: {', '.join(methods_for_several_sources())}."
+            )
+        if self.needs_pairs and (pairs is None or len(pairs.pair_ids) == 0):
+            raise MissingPairs(
+                f"{self.name!r} learns from TI pairs, and the protocol selects none for "
+                f"{target.domain}. Methods that work without: "
+                f"{', '.join(methods_without_pairs())}."
+            )
+        if len(target.images) < 2:
+            raise ValueError(
+                f"{self.name!r} needs at least two target images, found {len(target.images)}."
+            )
+        return sources
 
     def expect(
         self,

@@ -36,6 +36,11 @@ class Seeing(Chooses):
     encoding: Encoding
     _outputs: Outputs | None
 
+    def image_sets(self) -> list[Images]:
+        """The target images, and both halves of the pairs where there are some."""
+        pairs = getattr(self, "pairs", None)
+        return [self.target, *([] if pairs is None else [pairs.source, pairs.target])]
+
     def target_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Indices [B] and augmented target images [B, C, crop, crop] of a step.
 

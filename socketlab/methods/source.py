@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from socketlab.data.modality import to_unit
-from socketlab.data.views import Evaluation, SourceImages
+from socketlab.data.views import Evaluation, Images, SourceImages
 from socketlab.methods import validated
 from socketlab.models.classifier import Classifier, normalisation_constants
 from socketlab.models.names import Normalisation
@@ -143,6 +143,10 @@ class Source(Chooses):
         self.weights = {"cross_entropy": 1.0}
         self.optimiser = build_sgd(self.model, self.options)
         return held_out
+
+    def image_sets(self) -> list[Images]:
+        """The labelled images."""
+        return [self.images]
 
     def expect(self, source: SourceImages, *, state: StateFile | None = None) -> Expected:
         """How much memory `fit` with the same arguments will need; also `self.expected` then.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from socketlab.data.views import Images
 from socketlab.methods.source import Source
 from socketlab.models.classifier import Classifier
 from socketlab.models.own_model_spec import OwnModel
@@ -27,6 +28,10 @@ class OwnSource(Source):
     ) -> None:
         self.options, self.crop, self.seed, self.precision = own, crop, seed, precision
         self.model = model.frozen().to(precision.device)
+
+    def image_sets(self) -> list[Images]:
+        """None: it was trained elsewhere."""
+        return []
 
     def looked_at(self, evaluate: Scorer) -> Iterator[Step]:
         """One step, the start: how the model does as it is."""

@@ -125,8 +125,8 @@ class SourceSession(DataSession):
         said = False
         for step in steps:
             if not said:
-                for line in _places(task):
-                    print(line)
+                for images in task.image_sets():
+                    print(images.where)
                 said = True
             note = task.compiling.note
             if note != part.compiled:
@@ -163,12 +163,3 @@ class SourceSession(DataSession):
         if self._own is not None:
             return own_source_fingerprint(self.parameters, store, source, self._own_content)
         return source_fingerprint(self.parameters, store, source, options, seed)
-
-
-def _places(task: Source | Transfer) -> list[str]:
-    """Where the images of a training are that has begun; an own model has none."""
-    held = vars(task)
-    pairs = held.get("pairs")
-    halves = [] if pairs is None else [pairs.source, pairs.target]
-    found = [held.get("images"), held.get("target"), *halves]
-    return [images.where for images in found if images is not None]

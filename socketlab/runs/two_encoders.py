@@ -21,7 +21,7 @@ from socketlab.models.encoders import Encoder, build_encoder
 from socketlab.runs.encoder_parameters import TwoEncoders
 from socketlab.runs.places import at_home, home
 from socketlab.runs.session import Session
-from socketlab.training.batches import centre_window, take
+from socketlab.training.batches import centre_window, in_order, take
 from socketlab.training.precision import Precision
 
 DEFAULT_SIZE = 64
@@ -141,7 +141,7 @@ def encode(
     made = []
     size = images.raw.shape[1]
     with torch.no_grad(), precision.autocast():
-        for index in torch.split(torch.arange(len(images)), batch_size):
+        for index in in_order(images, batch_size):
             batch = take(images, index, centre_window(len(index), size, size))
             made.append(encoder(batch.to(precision.device)).float().cpu())
             if time.monotonic() - said > SECONDS_BETWEEN_LINES:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from socketlab.data.modality import Encoding, to_unit
-from socketlab.data.placing import Raw
+from socketlab.data.placing import Raw, indexable
 from socketlab.data.streaming import Streamed
 from socketlab.data.views import ImagePairs, Images
 
@@ -64,6 +64,10 @@ class Window:
     left: Tensor
     flip: Tensor
     crop: int
+
+    def rows(self, index: Tensor | slice) -> "Window":
+        """Of the samples at `index` alone."""
+        return Window(self.top[index], self.left[index], self.flip[index], self.crop)
 
 
 def random_window(
@@ -193,7 +197,5 @@ def _windows(raw: Tensor, index: Tensor, window: Window) -> Tensor:
 
 def _indexed(raw: Tensor, sample: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """On other devices: every pixel by its own index, in one kernel."""
-    # Indexing is not implemented for uint16 on every device; the bits are the same as int16's.
-    bits = raw.view(torch.int16) if raw.dtype == torch.uint16 else raw
-    pixels = bits[sample[:, None, None], rows[:, :, None], columns[:, None, :]]
+    pixels = indexable(raw)[sample[:, None, None], rows[:, :, None], columns[:, None, :]]
     return pixels.view(raw.dtype)

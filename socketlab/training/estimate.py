@@ -141,11 +141,12 @@ def expect_memory(
     model = measure(rehearse, device, resident, alike)
     held, free = held_memory(device), free_memory(device)
     most = min(images, most if most is not None else images)
-    if asked == AUTO:
-        size, reason = (kept, "auto: as before the interruption") if kept else (0, "")
-        size, reason = (size, reason) if size else choose(model, most, images, free)
-    else:
+    if asked != AUTO:
         size, reason = min(asked, most), ""
+    elif kept:
+        size, reason = kept, "auto: as before the interruption"
+    else:
+        size, reason = choose(model, most, images, free)
     needed, fitting = model.peak(size), None
     if free is not None and needed > free:
         smaller = (n for n in CHOICES if n < size and model.peak(n) <= free)

@@ -96,6 +96,11 @@ Assessor = Callable[[AnyClassifier, Outputs], dict[str, float]]
 """Label-free scores of a model, given what it says of all target images."""
 
 
+def looked_at_once(device: torch.device) -> int:
+    """How many images `predict` gives a model at once: on a CPU few, which stay in its caches."""
+    return 64 if device.type == "cpu" else 256
+
+
 def predict(
     model: AnyClassifier,
     images: Images,
@@ -107,9 +112,9 @@ def predict(
 ) -> Outputs:
     """Features and logits of every image, centre crop, in the order of the images.
 
-    By default 256 images at once, on a CPU 64, which stay in its caches.
+    By default as many images at once as `looked_at_once` says.
     """
-    batch_size = batch_size or (64 if precision.device.type == "cpu" else 256)
+    batch_size = batch_size or looked_at_once(precision.device)
     size = images.raw.shape[1]
     features, logits = [], []
     with evaluating(model), precision.autocast():

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import torch
 
+from socketlab.data.free_memory import number_in
+
 MEBIBYTE = 2**20
+STATUS = Path("/proc/self/status")
+"""What Linux says of this process, in KiB."""
 
 
 @dataclass
@@ -46,7 +50,7 @@ def held_memory(device: torch.device) -> int:
     """Bytes that are taken now: on CUDA by tensors, else by the process."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    kibibytes = _status("VmRSS:")
+    kibibytes = number_in(STATUS, "VmRSS:")
     if kibibytes is None:  # not Linux: the most so far is all that the system knows
         return round(_resident_peak() * MEBIBYTE)
     return 1024 * kibibytes
@@ -69,15 +73,8 @@ def _forget_peak() -> None:
 
 
 def _resident_peak() -> float:
-    kibibytes = _status("VmHWM:")
+    kibibytes = number_in(STATUS, "VmHWM:")
     if kibibytes is not None:
         return kibibytes / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / MEBIBYTE if sys.platform == "darwin" else most / 1024
-
-
-def _status(name: str) -> int | None:
-    """KiB that Linux says of this process under a name."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) for line in lines if line.startswith(name)), None)

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 
+from socketlab.training.inference import looked_at_once
 from socketlab.training.live_storage import LiveStorage
 from socketlab.training.loop import take_step
 from socketlab.training.memory import release_freed
@@ -30,11 +31,6 @@ smaller than 32 MiB. With each block mapped by itself the tensors explain the pr
 is, it has taken 10 to 70 % more than they do, mostly 20 to 35 % (measured; docs/log.md)."""
 Scale = Literal["looked", "batch"]
 """What an operation's memory grows with: images that are looked at at once, or a batch."""
-
-
-def looked_at_once(device: torch.device) -> int:
-    """How many images `predict` gives to a model at once."""
-    return 64 if device.type == "cpu" else 256
 
 
 @dataclass(frozen=True)

@@ -61,22 +61,23 @@ class Task(ABC):
 
     def part(self, index: Tensor, window: Window) -> tuple[Tensor, Window]:
         """Which images of a batch this process runs through the networks: of one device, all."""
-        if self.team is None or not self.team.at_work:
-            return index, window
-        own = self.team.part(len(index))
-        places = window.top[own], window.left[own], window.flip[own]
-        return index[own], Window(*places, window.crop)
+        own = self._own(index)
+        return index[own], window.rows(own)
 
     def read_ahead(self, images: Images, order: Callable[[int], Tensor], step: int) -> None:
         """Begin to read this process's images of `step` and of the next ones, where they stream."""
 
         def own(later: int) -> Tensor:
             index = order(later)
-            if self.team is None or not self.team.at_work:
-                return index
-            return index[self.team.part(len(index))]
+            return index[self._own(index)]
 
         read_ahead(images, own, step)
+
+    def _own(self, index: Tensor) -> slice:
+        """Which of a batch's places are this process's."""
+        if self.team is None or not self.team.at_work:
+            return slice(None)
+        return self.team.part(len(index))
 
     def divided(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """The `rows` of the first, and those of the second, of two batches run as one."""
@@ -90,6 +91,10 @@ class Task(ABC):
 
     def tallies(self) -> list[Tensor]:
         """What a step adds to of its part of a batch, so that its mean over all parts counts."""
+        return []
+
+    def image_sets(self) -> list[Images]:
+        """What it has set up to learn from."""
         return []
 
     def networks(self) -> list[Classifier]:

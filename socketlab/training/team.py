@@ -217,7 +217,7 @@ class _OneMachine(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        raise NotImplementedError("the processes meet by a file")
+        raise RuntimeError("There is no port: the processes meet by a file.")
 
     @staticmethod
     def detect() -> bool:

@@ -64,12 +64,17 @@ def _check(name: str, asked: Any) -> None:
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses operations that wait for the device."""
+    """Refuses operations that wait for the device; counts all that it has looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.looked_at = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = func.name()
+        self.looked_at += 1
         if name in WAITS:
             _check(name, args[0])
         if name.startswith(("aten::index.", "aten::index_put")):
@@ -103,9 +108,9 @@ def _is_host_side(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def on_the_device() -> Iterator[None]:
-    with NoWaiting(), NoCopying():
-        yield
+def on_the_device() -> Iterator[NoWaiting]:
+    with NoWaiting() as watched, NoCopying():
+        yield watched
 
 
 @pytest.mark.parametrize(
@@ -130,8 +135,9 @@ def test_a_step_of_a_method_makes_no_round_trip(
     if training.method.epochs == 0 or training.method.steps_per_epoch == 0:
         return
     training.until("step")
-    with on_the_device():
+    with on_the_device() as watched:
         training.until("step")
+    assert watched.looked_at > 20  # it would have raised at the one that waits
 
 
 def test_a_step_of_source_training_makes_no_round_trip(views: Views) -> None:

@@ -16,7 +16,7 @@ from socketlab.training.estimate import (
     expect_memory,
     moving,
 )
-from socketlab.training.inference import predict
+from socketlab.training.inference import looked_at_once, predict
 from socketlab.training.live_storage import LiveStorage
 from socketlab.training.precision import Precision
 from socketlab.training.rehearsal import (
@@ -24,7 +24,6 @@ from socketlab.training.rehearsal import (
     Measured,
     MemoryModel,
     few_rows,
-    looked_at_once,
     measure,
 )
 

@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo demo-page test test-browser lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after clean
+.PHONY: demo demo-page test test-browser test-faults lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -30,10 +30,13 @@ test: install ## lint, types, layers and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not faults" -n 2 --dist loadfile
 
 test-browser: install ## notebooks 03, 04 and 05 in JupyterLab and Chromium; about 3 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+test-faults: install ## nodes removed, workers killed, disks full, on two Ray nodes of this machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults
 
 lab: install ## JupyterLab on loopback; the address it prints carries the token
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(AS_ROOT) \

@@ -28,11 +28,11 @@ from socketlab.runs.comparison import (
     recall_frame,
     spread,
 )
-from socketlab.runs.notebooks import run_all
 from socketlab.runs.paired import Answers
 from socketlab.runs.parameters import Compare
 from socketlab.runs.planning import Planned, plan, read_parameter_file
 from socketlab.runs.record import Record, Run
+from socketlab.runs.running import run_all
 from socketlab.runs.verdicts import verdicts
 
 HERE = Path(__file__).resolve().parent.parent

@@ -66,7 +66,9 @@ def test_what_is_imported_is_asked_for() -> None:
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
-    asked = {bound(line)[0] for line in PROJECT["project"]["dependencies"]}
+    extras = PROJECT["project"]["optional-dependencies"]
+    listed = [*PROJECT["project"]["dependencies"], *extras["cluster"], *extras["tensorboard"]]
+    asked = {bound(line)[0] for line in listed}
     ours = imported - set(sys.stdlib_module_names) - {"socketlab", "IPython"}
     assert {names.get(name, name) for name in ours} <= asked
 

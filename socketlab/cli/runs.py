@@ -32,8 +32,9 @@ def run(
     if name is not None:
         given["run"] = name
     planned = plan(notebooks or [], parameter_file(params), given)
-    from socketlab.runs.notebooks import NotebookFailed, run_all
+    from socketlab.runs.notebooks import NotebookFailed
     from socketlab.runs.report import write_report
+    from socketlab.runs.running import run_all
 
     folders = [item.parameters.folder for item in planned]
     failure = ""

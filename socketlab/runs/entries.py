@@ -13,6 +13,9 @@ class Part(BaseModel):
     Attributes:
         compiled: of a training: how its networks were compiled, or why they were not.
         memory: of a training: what it was expected to need, and its batch size.
+        epoch, epochs, step, steps: of a training: how far it is, and how far it is to go.
+        accuracy: of a training: at the end of that epoch, where there are labels.
+        taken_from: the run that made this stage, where another one did.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -23,6 +26,31 @@ class Part(BaseModel):
     fingerprint: str = ""
     compiled: str = ""
     memory: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    accuracy: float | None = None
+    taken_from: str = ""
+
+
+class Try(BaseModel):
+    """One attempt at a run: where it was made, and how it ended.
+
+    Attributes:
+        began: wall clock, for people; nothing is decided by it.
+        host, pid: which process had it.
+        notebook: which part it was at work on last.
+        ended: `done`, or what went wrong; empty while it is at work, and after a power cut.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    began: str
+    host: str
+    pid: int
+    notebook: str = ""
+    ended: str = ""
 
 
 class Changed(BaseModel):
@@ -140,6 +168,8 @@ class Record(BaseModel):
     configuration: dict[str, dict[str, Any]] = Field({}, description="by notebook")
     seeds: list[int] = []
     versions: dict[str, str] = {}
+    packages: dict[str, str] = Field({}, description="every installed distribution: the lock")
+    tries: list[Try] = []
     device: dict[str, str] = {}
     notebooks: dict[str, Part] = {}
     stages: dict[str, Part] = {}

@@ -66,8 +66,8 @@ def prepare(steps: list[Planned], say: Callable[[str], None], command: str = "")
         NotebookFailed: if a training does not reach its end.
         PageError: if the map cannot be made.
     """
-    from socketlab.runs.notebooks import run_all
     from socketlab.runs.record import Run
+    from socketlab.runs.running import run_all
 
     parts = Run(steps[0].parameters.folder).read().notebooks
     missing = [step.part for step in steps if step.part not in parts or _unlike(parts, step)]

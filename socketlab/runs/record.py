@@ -1,7 +1,5 @@
 """The folder of a run: `run.json` is the truth about it, every file is replaced whole."""
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,8 @@ from pydantic import ValidationError
 
 from socketlab.data.whole_files import replace_file
 from socketlab.figures.style import to_png
-from socketlab.runs.entries import Changed, Listed, Part, Record, Result
+from socketlab.runs.entries import Changed, Listed, Part, Record, Result, Try
+from socketlab.runs.versions import packages, versions
 from socketlab.training.term_record import NonFiniteLoss
 
 __all__ = [
@@ -30,12 +29,12 @@ __all__ = [
     "Result",
     "Run",
     "RunError",
+    "Try",
 ]
 PART_VARIABLE = "SOCKETLAB_PART"
 """Environment variable: what the notebook that is being run is called in `run.json`."""
 METRIC_COLUMNS = ["stage", "epoch", "step", "name", "value"]
 _at_work: dict[tuple[Path, str], object] = {}
-PACKAGES = ("socketlab", "torch", "torchvision", "timm", "numpy", "scikit-learn", "umap-learn")
 
 
 class RunError(ValueError):
@@ -66,9 +65,8 @@ class Run:
         with self._lock:
             if not self._file.exists():
                 now = datetime.now(UTC).isoformat(timespec="seconds")
-                versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-                versions["python"] = platform.python_version()
-                self._write(Record(name=folder.name, created=now, versions=versions))
+                about = {"versions": versions(), "packages": packages()}
+                self._write(Record(name=folder.name, created=now, **about))
 
     @property
     def _file(self) -> Path:

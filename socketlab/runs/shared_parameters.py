@@ -41,6 +41,15 @@ class RunParameters(BaseModel):
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         1, description="how many of them one training shares; auto: all GPUs"
     )
+    deterministic: bool = Field(
+        False, description="only algorithms that give the same numbers every time; slower on a GPU"
+    )
+    tensorboard: bool = Field(
+        False, description="also write the curves for TensorBoard; needs the extra `tensorboard`"
+    )
+    shared: str | None = Field(
+        None, description="folder of finished stages that several runs share; a sweep sets it"
+    )
     data_dir: str = Field("data", description="where prepared images are kept")
     runs_dir: str = Field("runs", description="where runs are kept")
 

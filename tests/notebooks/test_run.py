@@ -17,8 +17,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from socketlab.runs.notebooks import run_all
 from socketlab.runs.planning import plan, read_parameter_file
+from socketlab.runs.running import run_all
 
 PARTS = [
     "01_prepare_data",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from socketlab.runs.notebooks import run_all
 from socketlab.runs.planning import plan
+from socketlab.runs.running import run_all
 
 Workplace = Any  # that of conftest.py, which cannot be imported
 Run = Callable[..., Path]

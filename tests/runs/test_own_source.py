@@ -21,10 +21,10 @@ from socketlab.models.classifier import Classifier
 from socketlab.models.own_model_spec import OwnModelError
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.keeping import model_file
-from socketlab.runs.notebooks import run_all
 from socketlab.runs.parameters import ParameterError, validate
 from socketlab.runs.planning import plan
 from socketlab.runs.record import Run
+from socketlab.runs.running import run_all
 
 Make = Callable[..., Experiment]
 STAGE = "source-a.rgb-seed0"

@@ -177,7 +177,7 @@ def test_only_what_is_missing_is_announced(tmp_path: Path, monkeypatch: pytest.M
 
         Run(planned[0].parameters.folder).change(done)
 
-    monkeypatch.setattr("socketlab.runs.notebooks.run_all", run_all)
+    monkeypatch.setattr("socketlab.runs.running.run_all", run_all)
     results = [subprocess.CompletedProcess([], 0)] * 2 + [subprocess.CompletedProcess([], 1)]
     monkeypatch.setattr(page.subprocess, "run", lambda *_, **__: results.pop(0))
     said: list[str] = []

@@ -120,10 +120,8 @@ def load_card(path: Path) -> Card:
         raise CheckpointError(f"The card {str(file)!r} is not valid: {error}") from error
 
 
-def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
-    """Rebuild the classifier, or the mixture of several, that `save_classifier` wrote.
-
-    In eval mode, on the CPU.
+def check_weights(path: Path) -> Card:
+    """The card of a weights file that is whole: its sha256 is the one that the card says.
 
     Raises:
         CheckpointError: if a file is missing, torn or damaged.
@@ -137,6 +135,18 @@ def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
             f"{str(path)!r} has sha256 {digest[:12]}, its card says {card.sha256[:12]}: the file "
             "is damaged or was changed. Remove both files and train again."
         )
+    return card
+
+
+def load_classifier(path: Path) -> tuple[AnyClassifier, Card]:
+    """Rebuild the classifier, or the mixture of several, that `save_classifier` wrote.
+
+    In eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: if a file is missing, torn or damaged.
+    """
+    card = check_weights(path)
     try:
         model = joined([build_member(member, card.classes, path.parent) for member in card.members])
         model.load_state_dict(load_file(path))

@@ -1,7 +1,11 @@
 """One experiment as a notebook sees it: data, source model, transfers, all kept in a run."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
+from socketlab.data.views import ImagePairs
+from socketlab.gap.features import PairOutputs, pair_outputs
 from socketlab.gap.selection import label_free_scorer
 from socketlab.methods import build_method
 from socketlab.methods.tgmb import Tgmb
@@ -12,11 +16,14 @@ from socketlab.models.translator import Translator
 from socketlab.runs.film import Film
 from socketlab.runs.keeping import has_model, is_kept, model_file, stage_weights, state_file
 from socketlab.runs.previews import Previews
+from socketlab.runs.record import Run
+from socketlab.runs.shared_features import shared_outputs
 from socketlab.runs.source_session import SourceSession
 from socketlab.runs.stages import Trip, digest, transfer_fingerprint
 from socketlab.runs.steering import as_changes, asked_changes
 from socketlab.runs.translators import (
     SUFFIX,
+    TRAINED_BY,
     Input,
     load_translator,
     translator_file,
@@ -41,10 +48,15 @@ class Experiment(SourceSession):
         for earlier in before:
             for _ in self.transfer(earlier):
                 pass
-        stage, fingerprint = trip.stage, self._fingerprint(trip)
-        if self._is_made(trip, fingerprint):
-            print(f"{stage}: done")
-            return
+        fingerprint = self._fingerprint(trip)
+        changed = asked_changes(self.parameters, trip.name)
+        shared = trip.method in ("source_only", TRAINED_BY) and not changed
+        with self.making(trip.stage, fingerprint, partial(self._is_made, trip), shared) as made:
+            if not made:
+                yield from self._make(trip, fingerprint, controls)
+
+    def _make(self, trip: Trip, fingerprint: str, controls: Controls | None) -> Iterator[Step]:
+        stage = trip.stage
         sources, views = self.source_models(trip.seed), self.views(trip.target, trip.protocol)
         crop, encoding = self.parameters.crop_pixels, self.parameters.encoding
         about = (crop, self.precision, encoding)
@@ -137,10 +149,31 @@ class Experiment(SourceSession):
             return None
         return load_classifier(model_file(self.run, trip.stage))[0].to(self.precision.device)
 
-    def _is_made(self, trip: Trip, fingerprint: str) -> bool:
-        if trip.method == "source_only":
-            return self.run.is_done(trip.stage, fingerprint)
-        return is_kept(self.run, trip.stage, fingerprint)
+    def _is_made(self, trip: Trip, run: Run, stage: str, fingerprint: str) -> bool:
+        kept = Run.is_done if trip.method == "source_only" else is_kept
+        return kept(run, stage, fingerprint)
+
+    def kept_folder(self, name: str) -> Path:
+        """Where what costs time and is found by its content is kept: in the run, or with others."""
+        return (self.run.folder if self.shared is None else self.shared.folder) / name
+
+    def pair_outputs(
+        self, models: tuple[AnyClassifier, AnyClassifier], pairs: ImagePairs, trip: Trip
+    ) -> PairOutputs:
+        """What two models say of a trip's pairs; runs that share stages compute it once."""
+        about = self.parameters.crop_pixels, self.precision, self.parameters.encoding
+        make = partial(pair_outputs, models[0], models[1], pairs, *about)
+        if self.shared is None:
+            return make()
+        stores = [self.store, self.pair_store(trip.protocol)]
+        names = [store.folder.name for store in stores if store is not None]
+        return shared_outputs(
+            self.kept_folder("features"),
+            models,
+            pairs,
+            (names, trip.target, *about),
+            make,
+        )
 
     def score(self, model: AnyClassifier, trip: Trip) -> Score:
         """How a model does on the images that the trip's protocol scores."""
@@ -162,13 +195,7 @@ class Experiment(SourceSession):
         }
 
     def _fingerprint(self, trip: Trip) -> str:
-        sources = [
-            (
-                self.source_fingerprint(trip.seed, source),
-                stage_weights(self.run, self.source_stage(trip.seed, source)),
-            )
-            for source in trip.sources
-        ]
+        sources = self.source_weights(trip)
         given, translator = self.parameters, self._translator_weights(trip)
         found = transfer_fingerprint(given, trip, sources, translator)
         changes = [changed.model_dump() for changed in asked_changes(given, trip.name)]

@@ -26,7 +26,8 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Images and protocol": ("protocol", "protocols", "size", "crop", "encoding", "scenes_seed"),
     "Maps and layers": ("points", "projection", "fast", "most_pairs", "layers", "layer_images"),
     "Machine and folders": (
-        "device", "dtype", "compile", "devices", "root", "data_dir", "runs_dir",
+        "device", "dtype", "compile", "devices", "deterministic", "root", "data_dir", "runs_dir",
+        "shared", "tensorboard",
     ),
 }  # fmt: skip
 

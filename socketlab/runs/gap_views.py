@@ -14,7 +14,7 @@ from torch import Tensor
 from socketlab.data.manifest import Modality
 from socketlab.data.views import ImagePairs
 from socketlab.figures.map_panel import MapPanel
-from socketlab.gap.features import PairFeatures, PairOutputs, pair_outputs
+from socketlab.gap.features import PairFeatures, PairOutputs
 from socketlab.gap.measures import MINIMAL
 from socketlab.gap.projection import Method, Projection, how_far_to_believe, project
 from socketlab.gap.table import GapRow, gap_table
@@ -86,11 +86,10 @@ def gap_features(experiment: Experiment, trip: Trip, sets: Sequence[str] = SETS)
             "no gap to measure. Use a data set with pairs."
         )
     source_model, target_model = experiment.source_model(trip.seed), experiment.target_model(trip)
-    given = experiment.parameters
 
     def outputs(model: AnyClassifier) -> dict[str, PairOutputs]:
-        about = given.crop_pixels, experiment.precision, given.encoding
-        return {n: pair_outputs(source_model, model, p, *about) for n, p in pairs.items()}
+        models = source_model, model
+        return {name: experiment.pair_outputs(models, p, trip) for name, p in pairs.items()}
 
     models = {"before": source_model} | ({} if target_model is None else {"after": target_model})
     return GapFeatures(
@@ -131,7 +130,7 @@ def map_features(
         paired=partners,
         strata=strata,
         fast=fast,
-        cache=experiment.run.folder / "maps",
+        cache=experiment.kept_folder("maps"),
         say=print,
     )
 

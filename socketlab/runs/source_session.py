@@ -1,7 +1,8 @@
 """A session that trains and keeps source models, and whatever else is a stage of its run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from socketlab.data.views import Evaluation
 from socketlab.methods.base import Transfer
@@ -14,9 +15,19 @@ from socketlab.models.own_model_checks import reach_of
 from socketlab.runs.checks import check_methods, check_own_model, source_options
 from socketlab.runs.data_session import DataSession
 from socketlab.runs.entries import Part
-from socketlab.runs.keeping import Keeper, has_model, is_kept, model_file, state_file
+from socketlab.runs.keeping import (
+    Keeper,
+    has_model,
+    is_kept,
+    model_file,
+    stage_weights,
+    state_file,
+)
 from socketlab.runs.own_source import OwnSource
+from socketlab.runs.places import at_home
+from socketlab.runs.record import Run
 from socketlab.runs.shared_parameters import Parameters
+from socketlab.runs.shared_stages import SharedStages
 from socketlab.runs.stages import Trip, own_source_fingerprint, source_fingerprint
 from socketlab.runs.steering import check_changes
 from socketlab.training.inference import scorer
@@ -46,6 +57,10 @@ class SourceSession(DataSession):
             check_own_model(parameters, self._own_classifier)
             self._own_content = self._own.fingerprint()
         super().__init__(parameters)
+        self._seen: set[tuple[str, str]] = set()
+        self.shared: SharedStages | None = None
+        if parameters.shared is not None and self._own is None:
+            self.shared = SharedStages(at_home(parameters.shared), self.precision)
         if self._own is not None:
             model = self._own_classifier
             print(f"own source model {model.backbone}: {model.width} features; {reach_of(model)}")
@@ -71,9 +86,13 @@ class SourceSession(DataSession):
         source = source or self.parameters.source_domains[0]
         stage = self.source_stage(seed, source)
         fingerprint = self.source_fingerprint(seed, source)
-        if is_kept(self.run, stage, fingerprint):
-            print(f"{stage}: done")
-            return
+        with self.making(stage, fingerprint, is_kept) as made:
+            if not made:
+                yield from self._make_source(seed, controls, source)
+
+    def _make_source(self, seed: int, controls: Controls | None, source: str) -> Iterator[Step]:
+        stage = self.source_stage(seed, source)
+        fingerprint = self.source_fingerprint(seed, source)
         views, crop = self.views(source=source), self.parameters.crop_pixels
         state, about = state_file(self.run, stage, fingerprint), (crop, self.precision)
         trainer: Source
@@ -90,6 +109,35 @@ class SourceSession(DataSession):
             steps = trainer.fit(views.source, controls=controls, state=state)
         row = Trip("source", "source", (source,), source, self.parameters.protocol, seed, {})
         yield from self.train(trainer, steps, views.source_evaluation, row, stage, state)
+
+    @contextmanager
+    def making(
+        self,
+        stage: str,
+        fingerprint: str,
+        is_made: Callable[[Run, str, str], bool],
+        shared: bool = True,
+    ) -> Iterator[bool]:
+        """Hold the right to make a stage; gives whether there is nothing left to do.
+
+        While another process makes it this waits, and then finds it made. One that is `shared` is
+        taken from another run of the sweep where that has made it.
+        """
+        if is_made(self.run, stage, fingerprint):
+            print(f"{stage}: done")
+            yield True
+            return
+        with self.run.working(stage, print):
+            if is_made(self.run, stage, fingerprint):
+                print(f"{stage}: done")
+                yield True
+            elif self.shared is None or not shared:
+                yield False
+            else:
+                with self.shared.making(self.run, stage, fingerprint) as taken:
+                    if taken:
+                        print(f"{stage}: taken from {self.run.read().stages[stage].taken_from}")
+                    yield taken
 
     def train(
         self,
@@ -144,7 +192,8 @@ class SourceSession(DataSession):
         found = []
         for source in self.parameters.source_domains:
             stage = self.source_stage(seed, source)
-            if not has_model(self.run, stage, self.source_fingerprint(seed, source)):
+            fingerprint = self.source_fingerprint(seed, source)
+            if not self._has_source(stage, fingerprint):
                 raise CheckpointError(
                     f"Run {self.parameters.run!r} has no source model {stage!r} with these "
                     "parameters. Run 02_train_source with the same parameters first."
@@ -152,6 +201,25 @@ class SourceSession(DataSession):
             model = load_classifier(model_file(self.run, stage))[0].to(self.precision.device)
             found.extend(model.members)
         return found
+
+    def source_weights(self, trip: Trip) -> list[tuple[str, str]]:
+        """Fingerprint and weights' sha256 of every source model of a trip, as far as they are."""
+        found = []
+        for source in trip.sources:
+            stage = self.source_stage(trip.seed, source)
+            fingerprint = self.source_fingerprint(trip.seed, source)
+            self._has_source(stage, fingerprint)
+            found.append((fingerprint, stage_weights(self.run, stage)))
+        return found
+
+    def _has_source(self, stage: str, fingerprint: str) -> bool:
+        """Whether the run has a source model; one that another run of the sweep has it takes."""
+        if (stage, fingerprint) not in self._seen and (
+            has_model(self.run, stage, fingerprint)
+            or (self.shared is not None and self.shared.take(self.run, stage, fingerprint))
+        ):
+            self._seen.add((stage, fingerprint))
+        return (stage, fingerprint) in self._seen
 
     def source_model(self, seed: int | None = None) -> AnyClassifier:
         """The source model; several are mixed, all with the same weight."""

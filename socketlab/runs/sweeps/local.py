@@ -1,0 +1,105 @@
+"""Jobs on this machine: one at a time on each device, each in a process of its own."""
+
+import os
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from socketlab.runs.notebooks import KernelDied
+from socketlab.runs.places import home
+from socketlab.runs.sweeps.grid import Resources
+from socketlab.runs.sweeps.record import Job, SweepError
+from socketlab.runs.sweeps.work import Outcome, lacking, perform, refuse
+
+Slot = Mapping[str, str]
+"""A place for one run: the variables that show its process a device, and how many threads."""
+
+
+def slots(resources: Resources, jobs: int | None = None) -> Sequence[Slot]:
+    """The places of this machine: as many runs at once as there are GPUs, or cores for them.
+
+    Several runs share a GPU where each asks for a part of one. `jobs` limits their number; without
+    a GPU it may also be more.
+
+    Raises:
+        SweepError: where one run asks for more than there is.
+    """
+    import torch
+
+    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    asked = resources.gpus if resources.gpus != "auto" else float(gpus > 0)
+    if asked > gpus:
+        raise SweepError(
+            f"A run asks for gpus: {asked:g}, and this machine has {gpus}. Ask for fewer, or use "
+            "--engine ray with a cluster that has them."
+        )
+    threads = {"OMP_NUM_THREADS": str(resources.cpus)}
+    if asked == 0:
+        count = jobs or max(1, cores // resources.cpus)
+        return [{**threads, "CUDA_VISIBLE_DEVICES": ""}] * count
+    # What this process may see is all that there is to hand out.
+    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    listed = names.split(",")[:gpus]
+    if asked >= 1:
+        each = int(asked)
+        groups = [listed[k : k + each] for k in range(0, gpus - each + 1, each)]
+    else:
+        groups = [[name] for _ in range(int(1 / asked)) for name in listed]
+    found = [{**threads, "CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups]
+    return found[:jobs]
+
+
+def run_locally(
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    places: Sequence[Slot],
+    retries: int,
+    told: Callable[[Job, Outcome | None], None],
+    warm: bool = True,
+) -> dict[str, Outcome]:
+    """Run jobs, each after those that it needs; `told` hears of each that begins and ends."""
+    by_name = {job.name: job for job in jobs}
+    order = TopologicalSorter({job.name: job.after for job in jobs})
+    order.prepare()
+    free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+    for place in places:
+        free.put(place)
+    found: dict[str, Outcome] = {}
+
+    def work(job: Job) -> Outcome:
+        place = free.get()
+        told(job, None)
+        try:
+            return _attempts(job, folder, place, retries, warm)
+        finally:
+            free.put(place)
+
+    with ThreadPoolExecutor(len(places), thread_name_prefix="sweep") as pool:
+        at_work: dict[Future[Outcome], Job] = {}
+        while order.is_active():
+            for name in order.get_ready():
+                job = by_name[name]
+                reason = lacking(job, [found[other] for other in job.after])
+                task = pool.submit(refuse, job, folder, reason) if reason else None
+                at_work[task or pool.submit(work, job)] = job
+            ended, _ = wait(at_work, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = at_work.pop(future)
+                found[job.name] = future.result()
+                told(job, found[job.name])
+                order.done(job.name)
+    return found
+
+
+def _attempts(job: Job, folder: Path, place: Slot, retries: int, warm: bool) -> Outcome:
+    for left in range(retries, -1, -1):
+        try:
+            return perform(job, folder, home(), environment=place, warm=warm)
+        except KernelDied as died:
+            if left == 0:
+                times = f"{retries + 1} times" if retries else "once"
+                return refuse(job, folder, f"begun {times}; the last time {died}")
+    raise AssertionError("unreachable")

@@ -1,0 +1,125 @@
+"""Jobs on a Ray cluster: Ray places them, and begins again what a lost node or worker had."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from socketlab.runs.notebooks import KernelDied
+from socketlab.runs.places import home
+from socketlab.runs.sweeps.grid import Resources
+from socketlab.runs.sweeps.ray_security import check_join, secure_environment, start_options
+from socketlab.runs.sweeps.record import Job, SweepError
+from socketlab.runs.sweeps.work import Outcome, lacking, perform, refuse
+
+
+def connect(address: str | None, *, expose: bool = False) -> None:
+    """Join the cluster at `address`, or start one on this machine.
+
+    Raises:
+        SweepError: without Ray, or where the cluster cannot be reached or joined safely.
+    """
+    os.environ.update(secure_environment())
+    try:
+        import ray
+    except ImportError as missing:
+        raise SweepError(
+            "--engine ray needs the extra `cluster`: pip install 'socketlab[cluster]'."
+        ) from missing
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        ray.init(**quiet, **start_options(expose))
+        return
+    check_join(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SweepError(
+            f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, "
+            "or leave --address out."
+        ) from error
+
+
+def wanted(resources: Resources) -> dict[str, Any]:
+    """What one run asks of the cluster, as Ray's tasks say it.
+
+    Raises:
+        SweepError: where no node has that much.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    there = max((node.get("GPU", 0) for node in nodes), default=0)
+    gpus = resources.gpus if resources.gpus != "auto" else float(there > 0)
+    memory = int(resources.memory * 2**30)
+    asked = {"CPU": resources.cpus, "GPU": gpus, "memory": memory}
+    if not any(all(node.get(name, 0) >= value for name, value in asked.items()) for node in nodes):
+        most = {name: max((n.get(name, 0) for n in nodes), default=0) for name in asked}
+        raise SweepError(
+            f"No node of the cluster has what one run asks for: {asked}; the most that is there: "
+            f"{most}. Change `resources`."
+        )
+    return {
+        "num_cpus": resources.cpus,
+        "num_gpus": gpus,
+        **({"memory": memory} if memory else {}),
+    }
+
+
+def run_on_ray(
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    resources: Resources,
+    retries: int,
+    told: Callable[[Job, Outcome | None], None],
+    warm: bool = True,
+) -> dict[str, Outcome]:
+    """Run jobs on the cluster that this process is connected to; `told` hears of each that ends.
+
+    A job whose worker, kernel or node was lost is begun again up to `retries` times, elsewhere if
+    need be; it goes on after its last saved state.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    threads = {"OMP_NUM_THREADS": str(resources.cpus)}
+    place = str(home())
+
+    def work(job: Job, *needed: Outcome) -> Outcome:
+        reason = lacking(job, needed)
+        if reason:
+            return refuse(job, folder, reason)
+        return perform(job, folder, Path(place), environment=threads, warm=warm)
+
+    remote = ray.remote(max_retries=retries, retry_exceptions=[KernelDied], **wanted(resources))(
+        work
+    )
+    by_reference: dict[Any, Job] = {}
+    references: dict[str, Any] = {}
+    for job in jobs:
+        needed = [references[name] for name in job.after]
+        # Over all nodes, so that the loss of one costs the fewest.
+        task = remote.options(name=job.name, scheduling_strategy="SPREAD")
+        references[job.name] = task.remote(job, *needed)
+        by_reference[references[job.name]] = job
+    found: dict[str, Outcome] = {}
+    waiting = list(by_reference)
+    while waiting:
+        (ended, *_), waiting = ray.wait(waiting, num_returns=1)
+        job = by_reference[ended]
+        try:
+            outcome = ray.get(ended)
+        except RayError as error:
+            reason = lacking(job, [found[name] for name in job.after if name in found])
+            outcome = refuse(job, folder, reason or _said(error))
+        found[job.name] = outcome
+        told(job, outcome)
+    return found
+
+
+def _said(error: Exception) -> str:
+    """The last line of what Ray says, which is the cause."""
+    cause = getattr(error, "cause", None)
+    lines = str(cause or error).strip().splitlines()
+    return f"{type(cause or error).__name__}: {lines[-1].strip() if lines else 'no message'}"

@@ -13,6 +13,8 @@ import yaml
 
 from socketlab.data import known_manifests, load_manifest
 from socketlab.runs.planning import plan, read_parameter_file
+from socketlab.runs.sweeps.grid import read_sweep_file
+from socketlab.runs.sweeps.jobs import jobs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -155,5 +157,20 @@ def test_every_parameter_file_can_be_planned(file: Path) -> None:
     assert {step.parameters.run for step in steps} == {file.stem}
 
 
+@pytest.mark.parametrize(
+    ("name", "runs", "before"), [("scenes_60", 60, 6), ("sunrgbd_sensors", 192, 13)]
+)
+def test_every_sweep_can_be_planned(name: str, runs: int, before: int) -> None:
+    file = ROOT / "notebooks" / "sweeps" / f"{name}.yaml"
+    given = read_sweep_file(file)
+    jobs = jobs_of(given)
+    assert given.sweep == name
+    assert [job.kind == "run" for job in jobs].count(True) == runs
+    assert len(jobs) == runs + before
+
+
 def test_there_are_parameter_files() -> None:
+    assert {"scenes_60", "sunrgbd_sensors"} == {
+        path.stem for path in (ROOT / "notebooks" / "sweeps").glob("*.yaml")
+    }
     assert {"demo", "nyuv2"} <= {path.stem for path in PARAMETER_FILES}

@@ -5,6 +5,7 @@ Nothing here imports torch, so that ``socketlab data info`` answers at once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,14 @@ def _read(path: Path) -> Manifest:
         raise ManifestError(
             f"{path}: no such file. Known data sets: {', '.join(known_manifests())}."
         )
+    return _parsed(path, path.read_bytes())
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(path: Path, content: bytes) -> Manifest:
+    """The manifest that a file holds; a sweep asks for the same one hundreds of times."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        raw = yaml.load(content.decode(), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: not readable as YAML: {error}") from error
     try:

@@ -86,12 +86,10 @@ def prepare(
         raise ValueError(f"size must be at least 1 pixel, found {size}.")
     folder = _folder(manifest, size, data_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if _is_prepared(folder, manifest, size, tell):
+        return open_store(manifest, size=size, data_dir=data_dir)
     with alone(folder.parent / f".{folder.name}.lock", tell, f"preparing {folder}"):
-        if (folder / "store.json").is_file():
-            tell(
-                f"{manifest.name} is already prepared at {size} px: {folder} "
-                "(delete that folder to prepare it anew)"
-            )
+        if _is_prepared(folder, manifest, size, tell):
             return open_store(manifest, size=size, data_dir=data_dir)
         layout = layout_functions(manifest.layout.kind)
         where = resolve_root(manifest, root, data_dir) if layout.needs_root else data_dir
@@ -106,6 +104,16 @@ def prepare(
         os.replace(partial, folder)
     tell(f"Prepared {len(samples)} images: {folder}")
     return open_store(manifest, size=size, data_dir=data_dir)
+
+
+def _is_prepared(folder: Path, manifest: Manifest, size: int, tell: Say) -> bool:
+    if not (folder / "store.json").is_file():
+        return False
+    tell(
+        f"{manifest.name} is already prepared at {size} px: {folder} "
+        "(delete that folder to prepare it anew)"
+    )
+    return True
 
 
 def open_store(manifest: Manifest, *, size: int, data_dir: Path = DATA_FOLDER) -> Store:

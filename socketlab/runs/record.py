@@ -12,10 +12,14 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
-from socketlab.data.whole_files import replace_file
+from socketlab.data.locks import alone, is_held
+from socketlab.data.schema import Say
+from socketlab.data.whole_files import is_full, remove_abandoned, replace_file
 from socketlab.figures.style import to_png
 from socketlab.runs.entries import Changed, Listed, Part, Record, Result, Try
+from socketlab.runs.mishaps import explained, release_reserve
 from socketlab.runs.versions import packages, versions
+from socketlab.training.controls import Preempted
 from socketlab.training.term_record import NonFiniteLoss
 
 __all__ = [
@@ -82,7 +86,8 @@ class Run:
             return Record.model_validate_json(self._file.read_text())
         except (ValidationError, UnicodeDecodeError, FileNotFoundError) as error:
             raise RunError(
-                f"{self._file} is no record of a run ({error}). Use another run name."
+                f"{self._file} is no record of a run ({error}). Put a copy of it back, or use "
+                "another run name: nothing in this folder is overwritten."
             ) from error
 
     def change(self, change: Callable[[Record], None]) -> Record:
@@ -94,7 +99,13 @@ class Run:
         return record
 
     def _write(self, record: Record) -> None:
-        replace_file(self._file, record.model_dump_json(indent=2).encode())
+        content = record.model_dump_json(indent=2).encode()
+        while True:
+            try:
+                return replace_file(self._file, content)
+            except OSError as error:  # on a full disk the last word of a run has some space kept
+                if not is_full(error) or not release_reserve(self.folder):
+                    raise
 
     @contextmanager
     def stage(self, name: str, fingerprint: str = "") -> Iterator[Part]:
@@ -108,7 +119,7 @@ class Run:
         before = self.read().stages.get(name)
         earlier = before.seconds if before and before.fingerprint == fingerprint else 0.0
         part = Part(seconds=earlier, fingerprint=fingerprint)
-        self._set_stage(name, part)
+        self.put_stage(name, part)
         try:
             yield part
             if part.status == "running":
@@ -116,18 +127,44 @@ class Run:
         except (KeyboardInterrupt, GeneratorExit):
             part.status, part.reason = "stopped", "interrupted"
             raise
-        except NonFiniteLoss as error:
+        except (NonFiniteLoss, Preempted) as error:
             part.status, part.reason = "stopped", str(error)
             raise
         except Exception as error:
-            part.status, part.reason = "failed", f"{type(error).__name__}: {error}"
+            part.status = "failed"
+            part.reason = explained(f"{type(error).__name__}: {error}", part.memory)
             raise
         finally:
             part.seconds = earlier + time.monotonic() - began
             if _at_work[self.folder, name] is mine:
-                self._set_stage(name, part)
+                self.put_stage(name, part)
 
-    def _set_stage(self, name: str, part: Part) -> None:
+    @contextmanager
+    def working(self, stage: str, say: Say) -> Iterator[None]:
+        """Hold the right to train a stage; while another process trains it, wait and `say` so.
+
+        A generator that this process has broken off may hold it still: then it is ours already.
+        """
+        (self.folder / "state").mkdir(exist_ok=True)
+        with alone(self._stage_lock(stage), say, f"training {stage}", again=True):
+            yield
+
+    def _stage_lock(self, stage: str) -> Path:
+        return self.folder / "state" / f".{stage}.lock"
+
+    def remove_abandoned(self) -> None:
+        """Remove what killed processes were writing; nothing while a stage is being trained.
+
+        For whoever holds the right to run the notebooks of this run.
+        """
+        if any(is_held(lock) for lock in (self.folder / "state").glob(".*.lock")):
+            return
+        remove_abandoned(self.folder.rglob("*.partial"))
+        remove_abandoned((self.folder / "notebooks").glob(".*.partial.ipynb"))
+
+    def put_stage(self, name: str, part: Part) -> None:
+        """What is said of a stage, in the place of what was said before."""
+
         def change(record: Record) -> None:
             record.stages[name] = part
             if part.status in ("failed", "stopped"):
@@ -161,12 +198,30 @@ class Run:
             whole = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
             replace_file(self.folder / "metrics.parquet", whole.to_parquet(index=False))
 
+    def put_metrics(self, stage: str, rows: pd.DataFrame) -> None:
+        """The numbers of all epochs of a stage, in the place of those that it had."""
+        with self._lock:
+            before = self.metrics()
+            others = before[before["stage"] != stage]
+            whole = pd.concat([others, rows], ignore_index=True) if len(others) else rows
+            replace_file(self.folder / "metrics.parquet", whole.to_parquet(index=False))
+
     def metrics(self, stage: str | None = None) -> pd.DataFrame:
-        """The numbers of every epoch in long form: stage, epoch, step, name, value."""
+        """The numbers of every epoch in long form: stage, epoch, step, name, value.
+
+        Raises:
+            RunError: if they cannot be read, naming the file.
+        """
         file = self.folder / "metrics.parquet"
         if not file.exists():
             return pd.DataFrame({name: [] for name in METRIC_COLUMNS})
-        found = pd.read_parquet(file)
+        try:
+            found = pd.read_parquet(file)
+        except (ValueError, OSError) as error:  # pyarrow's are ValueErrors, or say less
+            raise RunError(
+                f"{file} does not hold the numbers of a run ({error}). Put a copy of it back, or "
+                "use another run name: nothing in this folder is overwritten."
+            ) from error
         return found if stage is None else found[found["stage"] == stage]
 
     def figure(

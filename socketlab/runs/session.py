@@ -5,9 +5,13 @@ import time
 
 from matplotlib.figure import Figure
 
+from socketlab.runs.mishaps import hold_reserve, remove_reserve
 from socketlab.runs.parameters import Compare
 from socketlab.runs.record import PART_VARIABLE, Part, Picture, Record, Run
 from socketlab.runs.shared_parameters import RunParameters
+from socketlab.runs.signals import end_kernel_when_asked
+from socketlab.runs.tensorboard import check_tensorboard
+from socketlab.runs.versions import machine
 from socketlab.training.precision import choose_precision
 
 
@@ -16,10 +20,19 @@ class Session:
 
     def __init__(self, parameters: RunParameters) -> None:
         self.parameters = parameters
+        if parameters.tensorboard:
+            check_tensorboard()
         self.precision = choose_precision(
-            parameters.device, parameters.dtype, parameters.compile, parameters.devices
+            parameters.device,
+            parameters.dtype,
+            parameters.compile,
+            parameters.devices,
+            parameters.deterministic,
         )
+        self.precision.enforce()
         self.run = Run(parameters.folder)
+        hold_reserve(parameters.folder)
+        end_kernel_when_asked(parameters.folder)
         self.part = os.environ.get(PART_VARIABLE, parameters.notebook)
         self._began = time.monotonic()
         self.run.change(self._announce)
@@ -36,6 +49,8 @@ class Session:
             "kind": self.precision.device.type,
             "dtype": str(self.precision.dtype).removeprefix("torch."),
             "reason": self.precision.reason,
+            "deterministic": "yes" if self.precision.deterministic else "no",
+            **machine(self.precision.device.type),
         }
         part = record.notebooks.get(self.part, Part())
         record.notebooks[self.part] = part.model_copy(update={"status": "running", "reason": ""})
@@ -55,6 +70,8 @@ class Session:
                 record.status, record.reason = "done", ""
 
         record = self.run.change(change)
+        if record.status == "done" and PART_VARIABLE not in os.environ:  # nobody has more to say
+            remove_reserve(self.run.folder)
         if record.status == "stopped":
             return f"The run is {record.reason}. Run the notebook again to go on."
         waiting = [name for name, part in record.notebooks.items() if part.status != "done"]

@@ -2,11 +2,58 @@
 
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 LEARNING_RATE_FACTOR = "learning_rate_factor"
 WEIGHT = "weight/"
+PREEMPTED = "SIGTERM: preempted; run again to go on"
+
+
+class Preempted(Exception):  # noqa: N818 - reads as the thing found
+    """The machine is wanted for something else: the training has saved its state and ended."""
+
+    def __init__(self) -> None:
+        super().__init__(PREEMPTED)
+
+
+class Preemption:
+    """Asks every training of a process to save its state and end: set by a signal's handler.
+
+    Attributes:
+        trainings: how many are under way, suspended ones too.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.trainings = 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was asked for."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """From now on each training ends at its next step boundary, and none begins."""
+        self._asked.set()
+
+    def forget(self) -> None:
+        """Let trainings go on again."""
+        self._asked.clear()
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Within it a training is under way."""
+        self.trainings += 1
+        try:
+            yield
+        finally:
+            self.trainings -= 1
+
+
+preemption = Preemption()
+"""Of this process."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +79,7 @@ class Controls:
         self._stop = threading.Event()
         self._pause = threading.Event()
         self._save = threading.Event()
+        self._preempt = threading.Event()
         self._asked: dict[str, float] = {}
         self._pending: dict[str, float] = {}
         self._in_force: dict[str, float] = {}
@@ -40,6 +88,10 @@ class Controls:
     def stop(self) -> None:
         """End after this step and keep what was learnt."""
         self._stop.set()
+
+    def preempt(self) -> None:
+        """Save the state after this step and end with `Preempted`: another start goes on there."""
+        self._preempt.set()
 
     def pause(self) -> None:
         """Hold still after this step until `resume`."""
@@ -85,6 +137,11 @@ class Controls:
     def stopped(self) -> bool:
         """Whether `stop` was asked for."""
         return self._stop.is_set()
+
+    @property
+    def preempted(self) -> bool:
+        """Whether `preempt` was asked for, of this training or of all of this process."""
+        return self._preempt.is_set() or preemption.asked
 
     @property
     def paused(self) -> bool:

@@ -190,7 +190,7 @@ def choose(model: MemoryModel, most: int, images: int, free: int | None) -> tupl
 
 def kept_batch_size(state: StateFile | None) -> int | None:
     """The batch size that `auto` had in a training that was interrupted."""
-    saved = state.load() if state is not None else None
+    saved = state.load() or state.load_within(0) if state is not None else None
     kept = saved["memory"].get(KEPT) if saved is not None else None
     return None if kept is None else int(kept)
 

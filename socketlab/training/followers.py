@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GRACE = 5.0  # seconds that a follower has to end by itself, and a lost one to be noticed
 READY, END = "ready", ("end",)
+QUESTIONS = ("random",)  # orders that are answered
 
 
 class FollowerLost(RuntimeError):  # noqa: N818 - reads as the thing found
@@ -75,6 +76,10 @@ class Orders:
         finally:
             task.team.leave()
 
+    def answer(self, said: Any) -> None:
+        """Say what the leader has asked for."""
+        self._pipe.send(said)
+
 
 class Followers:
     """The processes beside the leader's.
@@ -114,8 +119,8 @@ class Followers:
             if said != READY:
                 raise self._loss(rank, said)
 
-    def tell(self, *order: Any) -> None:
-        """Give an order to all of them.
+    def tell(self, *order: Any) -> list[Any]:
+        """Give an order to all of them; returns what each answers to a question, else nothing.
 
         Raises:
             FollowerLost: if one is not there any more.
@@ -127,6 +132,13 @@ class Followers:
                 pipe.send(order)
             except OSError as error:
                 raise self._loss(rank, _heard(pipe)) from error
+        if order[0] not in QUESTIONS:
+            return []
+        answers = [_heard(pipe) for pipe in self._pipes]
+        for rank, said in enumerate(answers, 1):
+            if said is None or isinstance(said, str):  # it ended, or says why it does
+                raise self._loss(rank, said)
+        return answers
 
     def when_lost(self, act: Callable[[], None]) -> None:
         """Let a thread `act` when one of them ends that was not told to."""
@@ -233,7 +245,9 @@ def _work(
     pipe: "Connection",
 ) -> None:
     """What a follower does in its process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a notebook's interrupt reaches all; one decides
+    # A notebook's interrupt, or a preemption, may reach all processes; the one that leads decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         device = torch.device(kind, place.rank) if kind == "cuda" else torch.device(kind)

@@ -10,9 +10,17 @@ import torch
 from torch import Tensor
 
 from socketlab.training.batches import derive
-from socketlab.training.controls import LEARNING_RATE_FACTOR, WEIGHT, Change, Controls
+from socketlab.training.controls import (
+    LEARNING_RATE_FACTOR,
+    WEIGHT,
+    Change,
+    Controls,
+    Preempted,
+    preemption,
+)
 from socketlab.training.inference import Scorer
-from socketlab.training.state import StateFile
+from socketlab.training.snapshots import drawn_so_far, go_on_within, restore, snapshot
+from socketlab.training.state import StateError, StateFile
 from socketlab.training.steps import Step
 from socketlab.training.task import Task
 from socketlab.training.term_record import NonFiniteLoss, TermRecord
@@ -35,30 +43,32 @@ def run_task(
     was saved there, with the weights and the factor of that moment, and draws what the
     uninterrupted training would have drawn. A step says in `changes` what it was the first to use.
 
+    Whoever is preempted saves its state after the step under way, within an epoch too, and ends.
+
     Raises:
+        Preempted: if `controls` or this process's `preemption` say so.
         NonFiniteLoss: if a term is NaN or infinite; the state of the epoch before stays.
         ValueError: if `controls` are to change an unknown term, or one at a step that is none.
     """
-    if task.precision.device.type == "cuda":  # every step has batches of the same shape
-        torch.backends.cudnn.benchmark = True
-    first_epoch, factor = _restore(task, state)
+    task.precision.enforce()
+    first_epoch, factor = restore(task, state)
     task.model.train()
     steps_left = (task.epochs - first_epoch) * task.steps_per_epoch
     if task.orders is not None:
-        _follow(task, task.orders, factor)
+        _follow(task, task.orders, factor, state)
         return
-    with _leading(task, state, steps_left) as tell:
+    with preemption.training(), _leading(task, state, steps_left) as tell:
         yield from _train(task, first_epoch, factor, evaluate, controls, state, tell)
 
 
-Tell = Callable[..., None]
-"""Tells the followers, if there are any, what to do next."""
+Tell = Callable[..., list[Any]]
+"""Tells the followers, if there are any, what to do next; gives what they answer."""
 
 
 @contextmanager
 def _leading(task: Task, state: StateFile | None, steps_left: int) -> Iterator[Tell]:
     if task.recipe is None or steps_left == 0:
-        yield lambda *_order: None  # there is one device, or nothing to share
+        yield lambda *_order: []  # there is one device, or nothing to share
         return
     from socketlab.training.followers import leading
 
@@ -77,7 +87,13 @@ def _train(
 ) -> Iterator[Step]:
     controls = controls or Controls()
     total_steps = task.epochs * task.steps_per_epoch
-    controls.begin(task.weights, factor, first_epoch * task.steps_per_epoch, total_steps)
+    within = state.load_within(first_epoch) if state is not None else None
+    first_step = first_epoch * task.steps_per_epoch
+    weights = task.weights
+    if within is not None:
+        first_step, weights = int(within["step"]), task.weights | within["weights"]
+        factor = float(within[LEARNING_RATE_FACTOR])
+    controls.begin(weights, factor, first_step, total_steps)
     began = time.monotonic()
 
     def report(kind: Any, epoch: int, step: int, **more: Any) -> Step:
@@ -95,20 +111,40 @@ def _train(
         while True:
             if controls.take_save():
                 yield report("saved", epoch, step)
-            if controls.stopped or not controls.paused:
+            if controls.stopped or controls.preempted or not controls.paused:
                 return
             yield report("paused", epoch, step)
             time.sleep(0.02)
 
-    if first_epoch == 0:
+    def end_if_preempted(epoch: int, step: int, record: TermRecord | None = None) -> None:
+        """Save how far the epoch has come, where it has begun, and end."""
+        if not controls.preempted:
+            return
+        if state is not None and record is not None and step > epoch * task.steps_per_epoch:
+            record.check()
+            _check_weights(task, epoch)
+            random = [drawn_so_far(task), *tell("random")]
+            so_far = {"step": step, "random": random, "terms": record.kept()}
+            state.save_within(snapshot(task, epoch, factor) | so_far)
+        raise Preempted
+
+    end_if_preempted(first_epoch, first_step)
+    if first_epoch == 0 and within is None:
         yield report("start", 0, 0, **seen())
 
     for epoch in range(first_epoch, task.epochs):
+        end_if_preempted(epoch, first_step)
         tell("epoch", epoch)
         _begin_epoch(task, epoch)
         record = TermRecord(epoch)
-        for step in range(epoch * task.steps_per_epoch, (epoch + 1) * task.steps_per_epoch):
+        if within is not None:
+            tell("within", epoch)
+            go_on_within(task, within)
+            record.restore(within["terms"], task.precision.device)
+            within = None
+        for step in range(first_step, (epoch + 1) * task.steps_per_epoch):
             yield from between_steps(epoch, step)
+            end_if_preempted(epoch, step, record)
             if controls.stopped:
                 tell("settle")
                 task.settle()
@@ -128,14 +164,23 @@ def _train(
         yield report("epoch", done, done * task.steps_per_epoch, terms=means, **seen())
         # Only now: whoever watches has written down this epoch, so none is missing after a resume.
         if state is not None:
-            state.save(_snapshot(task, done, factor))
+            state.save(snapshot(task, done, factor))
+        first_step = done * task.steps_per_epoch
+    end_if_preempted(task.epochs, total_steps)
 
 
-def _follow(task: Task, orders: "Orders", factor: float) -> None:
+def _follow(task: Task, orders: "Orders", factor: float, state: StateFile | None) -> None:
     """Take part in the training that another process leads, until it ends."""
     for order, *about in orders.of(task):
         if order == "epoch":
             _begin_epoch(task, *about)
+        elif order == "within":
+            found = state.load_within(*about) if state is not None else None
+            if found is None:
+                raise StateError("The state within the epoch is gone. Run again to go on.")
+            factor = go_on_within(task, found)
+        elif order == "random":
+            orders.answer(drawn_so_far(task))
         elif order == "step":
             step, changes = about
             factor = _changed(task, factor, changes)
@@ -200,29 +245,3 @@ def _check_weights(task: Task, epoch: int) -> None:
             f"Epoch {epoch + 1}: weights of the model became NaN or infinite in its last step. The "
             f"model after epoch {epoch} is the last good one. Lower the learning rate."
         )
-
-
-def _snapshot(task: Task, epoch: int, factor: float) -> dict[str, Any]:
-    return {
-        "epoch": epoch,
-        "model": task.model.state_dict(),
-        "optimiser": task.optimiser.state_dict(),
-        "weights": dict(task.weights),
-        LEARNING_RATE_FACTOR: factor,
-        "memory": task.memory,
-    }
-
-
-def _restore(task: Task, state: StateFile | None) -> tuple[int, float]:
-    """Epochs done and the learning-rate factor in force."""
-    saved = state.load() if state is not None else None
-    if saved is None:
-        return 0, 1.0
-    task.model.load_state_dict(saved["model"])
-    task.optimiser.load_state_dict(saved["optimiser"])
-    task.weights.update(saved["weights"])
-    device = task.precision.device
-    with torch.no_grad():  # in place: the optimiser may hold some of it
-        for name, kept in saved["memory"].items():
-            task.memory[name].copy_(kept.to(device))
-    return int(saved["epoch"]), float(saved.get(LEARNING_RATE_FACTOR, 1.0))

@@ -1,14 +1,18 @@
-"""The state of a training that was interrupted: one file, replaced whole after every epoch."""
+"""The state of a training that was interrupted: a file, replaced whole after every epoch.
+
+Of one that was asked to end within an epoch a second file keeps how far that epoch had come.
+"""
 
 import hashlib
 import io
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from socketlab.data.whole_files import replace_file
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -22,7 +26,8 @@ class StateFile:
     """Where a training keeps its state.
 
     Attributes:
-        path: the file; the state before it is kept beside it as `<name>.previous`.
+        path: the file; the state before it is kept beside it as `<name>.previous`, and how far
+            an epoch has come as `<name>.within`.
         fingerprint: hash of all that decides the result; another one's state is never loaded.
     """
 
@@ -30,20 +35,21 @@ class StateFile:
     fingerprint: str
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write under a temporary name, keep the state before as `.previous`, then rename."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".partial")
+        """After an epoch: replace the file whole, and keep the state before as `.previous`."""
+        self._write(self.path, state, keep=self._previous)
+        self._within.unlink(missing_ok=True)
+
+    def save_within(self, state: dict[str, Any]) -> None:
+        """Within an epoch: beside the state of the epoch's beginning, which stays as it is."""
+        self._write(self._within, state)
+
+    def _write(self, path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, **state}, content)
-        with temporary.open("wb") as file:
-            # torch.load returns other numbers, silently, where a byte of a tensor has changed.
-            file.write(hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        if self.path.exists():
-            os.replace(self.path, self._previous)
-        os.replace(temporary, self.path)
+        # torch.load returns other numbers, silently, where a byte of a tensor has changed.
+        whole = content.getbuffer()
+        replace_file(path, hashlib.sha256(whole).digest(), whole, keep=keep)
 
     def load(self) -> dict[str, Any] | None:
         """The last whole state, or None where there is none.
@@ -54,31 +60,52 @@ class StateFile:
             StateError: if a state is there but belongs to another configuration.
         """
         for path in (self.path, self._previous):
-            if not path.exists():
-                continue
-            whole = path.read_bytes()
-            digest, content = whole[:DIGEST_BYTES], whole[DIGEST_BYTES:]
-            if hashlib.sha256(content).digest() != digest:
-                continue
-            try:
-                state: dict[str, Any] = torch.load(
-                    io.BytesIO(content), map_location="cpu", weights_only=True
-                )
-            except (RuntimeError, EOFError, pickle.UnpicklingError):
-                continue
-            if state.get("fingerprint") != self.fingerprint:
-                raise StateError(
-                    f"{str(path)!r} belongs to a training with other parameters. Use another run "
-                    "name, or remove the file to begin again."
-                )
-            return state
+            state = self._read(path)
+            if state is not None:
+                return state
         return None
+
+    def load_within(self, epoch: int) -> dict[str, Any] | None:
+        """How far an epoch had come, with `epoch` whole ones before it, or None if it had not.
+
+        A damaged file, and one of another epoch, are passed over.
+
+        Raises:
+            StateError: if it belongs to another configuration.
+        """
+        state = self._read(self._within)
+        return state if state is not None and state.get("epoch") == epoch else None
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        whole = memoryview(path.read_bytes())
+        digest, content = whole[:DIGEST_BYTES], whole[DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        try:
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            return None
+        if state.get("fingerprint") != self.fingerprint:
+            raise StateError(
+                f"{str(path)!r} belongs to a training with other parameters. Use another run "
+                "name, or remove the file to begin again."
+            )
+        return state
 
     def remove(self) -> None:
         """Forget the state: the training is done and its model is saved."""
         self.path.unlink(missing_ok=True)
         self._previous.unlink(missing_ok=True)
+        self._within.unlink(missing_ok=True)
 
     @property
     def _previous(self) -> Path:
         return self.path.with_name(self.path.name + ".previous")
+
+    @property
+    def _within(self) -> Path:
+        return self.path.with_name(self.path.name + ".within")

@@ -1,5 +1,7 @@
 """The loss terms of an epoch: kept on the device, and read back without a step waiting for it."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -69,8 +71,8 @@ class TermRecord:
             self._look()
             self._ask()
 
-    def means(self) -> dict[str, Tensor]:
-        """The mean of each term over the steps that had it, on the CPU.
+    def check(self) -> None:
+        """Wait until it is known that all terms so far are finite.
 
         Raises:
             NonFiniteLoss: if a term of the epoch is not finite.
@@ -79,11 +81,42 @@ class TermRecord:
         if self._asked < len(self._steps):
             self._ask()
             self._look()
-        names = {name for terms in self._terms for name in terms}
+
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each term over the steps that had it, on the CPU.
+
+        Raises:
+            NonFiniteLoss: if a term of the epoch is not finite.
+        """
+        self.check()
         return {
             name: torch.stack([terms[name] for terms in self._terms if name in terms]).mean().cpu()
-            for name in sorted(names)
+            for name in self._names()
         }
+
+    def kept(self) -> dict[str, dict[str, Tensor]]:
+        """By term, the steps that had it and its values there: what `restore` takes."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for name in self._names():
+            had = [place for place, terms in enumerate(self._terms) if name in terms]
+            found[name] = {
+                "steps": torch.tensor([self._steps[place] for place in had]),
+                "values": torch.stack([self._terms[place][name] for place in had]),
+            }
+        return found
+
+    def restore(self, kept: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
+        """Go on with the terms of an epoch that was broken off; they have been checked."""
+        by_step: dict[int, dict[str, Tensor]] = {}
+        for name, had in kept.items():
+            values = had["values"].to(device).unbind()
+            for step, value in zip(had["steps"].tolist(), values, strict=True):
+                by_step.setdefault(step, {})[name] = value
+        self._steps, self._terms = sorted(by_step), [by_step[step] for step in sorted(by_step)]
+        self._asked = len(self._steps)
+
+    def _names(self) -> list[str]:
+        return sorted({name for terms in self._terms for name in terms})
 
     def _ask(self) -> None:
         totals = [terms["total"] for terms in self._terms[self._asked :]]

@@ -20,7 +20,7 @@ from socketlab.data.views import Evaluation, ImagePairs, Images, SourceImages, T
 from socketlab.methods import build_method
 from socketlab.methods.source import Source, SourceOptions
 from socketlab.models.classifier import Classifier
-from socketlab.training.controls import LEARNING_RATE_FACTOR, Change, Controls
+from socketlab.training.controls import LEARNING_RATE_FACTOR, Change, Controls, Preempted
 from socketlab.training.followers import FollowerLost
 from socketlab.training.inference import scorer
 from socketlab.training.precision import Precision
@@ -198,6 +198,35 @@ def test_a_process_that_is_killed_is_named(source_model: Classifier) -> None:
         list(steps)
     assert time.monotonic() - began < 60  # it does not wait for one that never comes
     assert method.team is None
+
+
+@pytest.mark.faults
+def test_preempted_within_an_epoch_both_end_and_two_go_on_from_that_step(
+    source_model: Classifier, tmp_path: Path
+) -> None:
+    state, controls = StateFile(tmp_path / "state.pt", "shot"), Controls()
+    method, steps = begun("shot", source_model, TWO, state=state, controls=controls)
+    said = [next(steps) for _ in range(3)]  # the start and two steps
+    (follower,) = method.team.followers
+    assert follower.pid is not None
+    os.kill(follower.pid, signal.SIGTERM)  # as a machine does that asks all its processes
+    said.append(next(steps))
+    said.append(next(steps))  # the end of the first epoch
+    said.append(next(steps))
+    controls.preempt()
+    with pytest.raises(Preempted):
+        next(steps)
+    assert not follower.is_alive() and method.team is None
+    within = state.load_within(1)
+    assert within is not None and within["step"] == 4
+    first, second = (found["cpu"] for found in within["random"])
+    assert not torch.equal(first, second), "each process draws numbers of its own"
+    resumed, rest = begun("shot", source_model, TWO, state=state)
+    said += list(rest)
+    whole, steps = begun("shot", source_model, TWO)
+    assert_said_the_same(said, list(steps))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
 LEADER = """

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from socketlab.data.whole_files import replace_file
 from socketlab.runs.record import Picture, Record, Result, Run, RunError
+from socketlab.training.controls import Preempted
 from socketlab.training.term_record import NonFiniteLoss
 
 
@@ -114,6 +115,9 @@ def test_a_stage_is_running_and_then_done(run: Run) -> None:
         (KeyboardInterrupt(), "stopped", "interrupted"),
         (GeneratorExit(), "stopped", "interrupted"),
         (NonFiniteLoss("Epoch 2, step 7: pairs = nan."), "stopped", "step 7: pairs = nan"),
+        (Preempted(), "stopped", "SIGTERM: preempted; run again to go on"),
+        (OSError(28, "No space left on device"), "failed", "no space left on device: OSError"),
+        (MemoryError("x"), "failed", "out of memory: MemoryError: x. Set batch_size: auto"),
     ],
 )
 def test_a_stage_says_how_it_ended(run: Run, error: BaseException, ended: str, reason: str) -> None:
@@ -214,6 +218,54 @@ def test_a_record_that_is_no_text_or_is_gone_is_named(run: Run) -> None:
     (run.folder / "run.json").unlink()
     with pytest.raises(RunError, match=r"run\.json"):
         run.read()
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"half" * 99])
+def test_damaged_numbers_are_named_and_stay(run: Run, content: bytes) -> None:
+    (run.folder / "metrics.parquet").write_bytes(content)
+    for use in (run.metrics, lambda: run.add_metrics("a", 0, 0, {"accuracy": 1.0})):
+        with pytest.raises(
+            RunError, match=r"mine/metrics\.parquet does not hold .* another run name"
+        ):
+            use()
+    assert (run.folder / "metrics.parquet").read_bytes() == content
+
+
+def test_a_stage_can_be_held_again_by_the_process_that_holds_it(run: Run) -> None:
+    said: list[str] = []
+    left = run.working("a", said.append)
+    left.__enter__()
+    with Run(run.folder).working("a", said.append), run.working("b", said.append):
+        assert said == []
+    left.gen.close()  # type: ignore[attr-defined]
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+from socketlab.data.locks import alone
+with alone(Path(sys.argv[1]), print, "training a"):
+    print("holding", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_stage_that_another_process_trains_is_waited_for(run: Run) -> None:
+    (run.folder / "state").mkdir()
+    words = [sys.executable, "-c", TRAINER, str(run.folder / "state" / ".a.lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == "holding\n"
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            other.stdin.write("\n")
+            other.stdin.flush()
+
+        with run.working("a", say):
+            assert said == ["Another process is training a; waiting for it"]
+            assert other.wait(60) == 0
 
 
 CHANGES = 60

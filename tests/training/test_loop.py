@@ -10,6 +10,7 @@ from torch import Tensor
 
 from socketlab.models.classifier import Classifier
 from socketlab.training.batches import derive
+from socketlab.training.controls import Preempted, preemption
 from socketlab.training.inference import Known, Score, score
 from socketlab.training.loop import run_task
 from socketlab.training.state import StateFile
@@ -441,3 +442,114 @@ def test_an_interrupt_in_the_middle_of_a_step_can_be_resumed(
     for _ in run_task(resumed := make_task(), state=state):
         pass
     assert same(weights(resumed), weights(whole))
+
+
+# --- preempted ----------------------------------------------------------------------------------
+
+
+def preempted(task: Any, state: StateFile | None, last: int, **about: Any) -> list[Step]:
+    """The steps until `last`, after which the training is asked to end."""
+    controls, taken = about.pop("controls", None) or Controls(), list[Step]()
+    with pytest.raises(Preempted, match="SIGTERM: preempted; run again to go on"):
+        for step in run_task(task, controls=controls, state=state, **about):
+            taken.append(step)
+            if (step.kind, step.step) == ("step", last) or last == 0:
+                controls.preempt()
+    return taken
+
+
+@pytest.mark.parametrize("last", range(7))
+def test_a_preempted_training_goes_on_from_its_step(
+    make_task: MakeTask, tmp_path: Path, last: int
+) -> None:
+    """Before the first step, within an epoch, and after the last one of it; dropout draws on."""
+    whole, state = make_task(), StateFile(tmp_path / "state.pt", "f")
+    expected = list(run_task(whole, evaluate=evaluate))
+    taken = preempted(make_task(), state, last, evaluate=evaluate)
+    torch.manual_seed(77)
+    resumed = make_task()
+    steps = list(run_task(resumed, evaluate=evaluate, state=state))
+    if last == 0:
+        assert [s.kind for s in taken] == ["start"]
+        taken = []  # nothing was learnt, so there is nothing to go on from
+    kinds = [(s.kind, s.epoch, s.step) for s in expected]
+    assert [(s.kind, s.epoch, s.step) for s in taken + steps] == kinds
+    for found, wanted in zip(taken + steps, expected, strict=True):
+        assert {k: float(v) for k, v in found.terms.items()} == {
+            k: float(v) for k, v in wanted.terms.items()
+        }
+        assert found.look == wanted.look and found.learning_rates == wanted.learning_rates
+    assert same(weights(resumed), weights(whole))
+    assert [path.name for path in tmp_path.iterdir() if "within" in path.name] == []
+
+
+@pytest.mark.parametrize("damage", ["torn", "zeros", "empty", "gone"])
+def test_a_damaged_state_within_an_epoch_costs_that_epoch_alone(
+    make_task: MakeTask, tmp_path: Path, damage: str
+) -> None:
+    whole, state = make_task(), StateFile(tmp_path / "state.pt", "f")
+    for _ in run_task(whole):
+        pass
+    preempted(make_task(), state, 5)
+    file = tmp_path / "state.pt.within"
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes({"torn": content[:-9], "zeros": bytes(len(content)), "empty": b""}[damage])
+    resumed = make_task()
+    steps = list(run_task(resumed, state=state))
+    assert (steps[0].kind, steps[0].step) == ("step", 4)
+    assert same(weights(resumed), weights(whole))
+
+
+def test_what_was_changed_by_hand_is_in_force_after_a_preemption(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    controls, state = Controls(), StateFile(tmp_path / "state.pt", "f")
+    controls.replay([Change(1, "weight/first", 3.0), Change(1, "learning_rate_factor", 0.5)])
+    preempted(make_task(), state, 2, controls=controls)
+    resumed, again = make_task(), Controls()
+    again.replay([Change(1, "weight/first", 3.0), Change(1, "learning_rate_factor", 0.5)])
+    step = next(run_task(resumed, controls=again, state=state))
+    assert step.step == 3 and step.changes == ()
+    assert resumed.weights == {"first": 3.0, "second": 0.5} == again.terms
+    assert step.learning_rates["bottleneck"] == pytest.approx(0.5 * 0.02 * (1 + 20 / 6) ** -0.75)
+
+
+def test_a_term_that_is_not_finite_is_never_saved_within_an_epoch(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    task, state, controls = make_task(), StateFile(tmp_path / "state.pt", "f"), Controls()
+    task.spoilt = {1: math.nan}
+    steps = run_task(task, controls=controls, state=state)
+    following(steps, "step"), following(steps, "step")
+    controls.preempt()
+    with pytest.raises(NonFiniteLoss, match="Epoch 1, step 2: first = nan"):
+        next(steps)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_trainings_of_a_process_are_preempted_and_none_begins(make_task: MakeTask) -> None:
+    suspended = run_task(make_task())
+    next(suspended)
+    assert preemption.trainings == 1
+    preemption.ask()
+    try:
+        for steps in (suspended, run_task(make_task())):
+            with pytest.raises(Preempted):
+                next(steps)
+    finally:
+        preemption.forget()
+    assert preemption.trainings == 0
+
+
+def test_a_paused_training_is_preempted(make_task: MakeTask) -> None:
+    controls = Controls()
+    steps = run_task(make_task(), controls=controls)
+    following(steps, "step")
+    controls.pause()
+    assert next(steps).kind == "paused"
+    controls.preempt()
+    with pytest.raises(Preempted):
+        next(steps)

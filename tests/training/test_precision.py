@@ -1,10 +1,14 @@
 import importlib.util
+import os
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
-from socketlab.training.precision import choose_precision
+from socketlab.training.loop import run_task
+from socketlab.training.precision import CUBLAS_VARIABLE, Precision, choose_precision
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +154,81 @@ def test_graphs_are_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.compiler == "off" and found.reason.endswith(
         "uncompiled, for on mps it is untested"
     )
+
+
+# --- deterministic ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mode() -> Iterator[None]:
+    """The mode belongs to the process: it is afterwards as it was."""
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    cudnn.deterministic, cudnn.benchmark = before[1:]
+
+
+def _in_force() -> tuple[bool, bool, bool]:
+    cudnn = torch.backends.cudnn
+    return torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_mode_is_set_both_ways(kind: str) -> None:
+    strict = Precision(torch.device(kind), torch.float32, "a test", deterministic=True)
+    free = Precision(torch.device(kind), torch.float32, "a test")
+    for _ in range(2):
+        strict.enforce()
+        assert _in_force() == (True, True, False)
+        with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+            torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+        free.enforce()
+        assert _in_force() == (False, False, kind == "cuda")
+
+
+@pytest.mark.usefixtures("mode")
+def test_a_training_is_held_to_its_own_mode(make_task: Any) -> None:
+    for deterministic in (True, False):
+        task = make_task(1, 1)
+        task.precision = Precision(
+            torch.device("cpu"), torch.float32, "a test", deterministic=deterministic
+        )
+        for _ in run_task(task):
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+
+
+def test_deterministic_is_said_and_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_cuda(monkeypatch)
+    monkeypatch.delenv(CUBLAS_VARIABLE, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    for asked in ("auto", "default", "graphs"):
+        found = choose_precision("auto", "auto", asked, deterministic=True)
+        assert found.deterministic and found.compiler == "off"
+        assert found.reason.endswith("; deterministic, and for that uncompiled")
+    assert os.environ[CUBLAS_VARIABLE] == ":4096:8"
+    assert not choose_precision().deterministic
+    found = choose_precision("cpu", deterministic=True)
+    assert found.deterministic and "deterministic" in str(found)
+
+
+def test_cublas_gets_its_workspace_before_cuda_starts_or_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _on_cuda(monkeypatch)
+    started = False
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: started)
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":16:8")
+    choose_precision(deterministic=True)
+    assert os.environ[CUBLAS_VARIABLE] == ":16:8"
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":0:0")
+    choose_precision("cpu", deterministic=True)
+    assert os.environ[CUBLAS_VARIABLE] == ":0:0"
+    started = True
+    with pytest.raises(ValueError, match=r"begun .* = ':0:0'.*Restart the kernel"):
+        choose_precision(deterministic=True)
+    choose_precision()
+    started = False
+    choose_precision(deterministic=True)
+    assert os.environ[CUBLAS_VARIABLE] == ":4096:8"

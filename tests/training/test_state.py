@@ -79,6 +79,49 @@ def test_two_damaged_files_are_no_state(file: StateFile) -> None:
     assert file.load() is None
 
 
+def test_a_file_of_zeros_is_passed_over(file: StateFile) -> None:
+    file.save(numbers(1))
+    file.save(numbers(2))
+    file.path.write_bytes(bytes(file.path.stat().st_size))
+    found = file.load()
+    assert found is not None and found["epoch"] == 1
+
+
+def test_how_far_an_epoch_has_come_is_kept_beside_its_beginning(file: StateFile) -> None:
+    assert file.load_within(0) is None
+    file.save(numbers(1))
+    file.save_within(numbers(1) | {"step": 5})
+    assert names(file) == ["shot.pt", "shot.pt.within"]
+    found = file.load_within(1)
+    assert found is not None and found["step"] == 5
+    assert file.load_within(0) is None and file.load_within(2) is None, "of another epoch"
+    with pytest.raises(StateError, match=r"shot.pt.within' belongs"):
+        StateFile(file.path, "another").load_within(1)
+    file.save(numbers(2))
+    assert file.load_within(1) is None and names(file) == ["shot.pt", "shot.pt.previous"]
+    file.save_within(numbers(2))
+    file.remove()
+    assert names(file) == []
+
+
+def test_a_full_disk_leaves_the_state_before(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.save(numbers(1))
+    file.save(numbers(2))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for save in (file.save, file.save_within):
+        with pytest.raises(OSError, match="No space left on device"):
+            save(numbers(3))
+    found = file.load()
+    assert found is not None and found["epoch"] == 2
+    assert names(file) == ["shot.pt", "shot.pt.previous"]
+
+
 def test_a_state_after_a_damaged_one_is_good(file: StateFile) -> None:
     file.save(numbers(1))
     file.path.write_bytes(b"torn")

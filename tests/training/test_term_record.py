@@ -90,3 +90,21 @@ def test_a_copy_is_of_the_moment() -> None:
     copy = ReadBack(tensor)
     tensor.zero_()
     assert copy.ready and copy.value.tolist() == [1.0, 2.0]
+
+
+def test_what_is_kept_of_an_epoch_has_the_same_means() -> None:
+    """A term that only some steps have, too."""
+    whole, first, second = TermRecord(0), TermRecord(0), TermRecord(0)
+    torch.manual_seed(1)
+    for step in range(25):
+        terms = {"total": torch.rand(()), **({"some": torch.rand(())} if step % 3 else {})}
+        whole.add(step, terms)
+        if step < 14:
+            first.add(step, terms)
+        else:
+            if step == 14:
+                first.check()
+                second.restore(first.kept(), torch.device("cpu"))
+            second.add(step, terms)
+    assert second.means() == whole.means()
+    assert second.means().keys() == {"some", "total"}

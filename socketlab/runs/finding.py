@@ -7,11 +7,11 @@ from pathlib import Path
 
 from socketlab.data.schema import UnknownName
 from socketlab.models.export import ExportError
+from socketlab.runs.folders import RUNS_FOLDER, is_run, known_runs
 from socketlab.runs.keeping import model_file
 from socketlab.runs.places import at_home
 from socketlab.runs.record import Record, Run
-
-RUNS_FOLDER = "runs"
+from socketlab.runs.sweeps.record import is_sweep
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,21 @@ class Chosen:
 
 
 def find_run(run: str | Path) -> Run:
-    """The run in that folder, or of that name under runs/.
+    """The run in that folder, or of that name under runs/; `sweep/run` is one of a sweep's runs.
 
     Raises:
-        ValueError: where neither is there, with the runs that are.
+        ValueError: where neither is there, with the runs that are; also for a sweep's folder.
     """
-    runs = at_home(RUNS_FOLDER)
-    for folder in (Path(run).expanduser(), runs / str(run)):
-        if (folder / "run.json").is_file():
+    for folder in (Path(run).expanduser(), at_home(RUNS_FOLDER) / str(run)):
+        if is_run(folder):
             return Run(folder)
-    known = sorted(file.parent.name for file in runs.glob("*/run.json"))
-    raise ValueError(f"{UnknownName('run', run, known)} Or give the path of a run's folder.")
+        if is_sweep(folder):
+            inside = ", ".join(sorted(file.parent.name for file in folder.glob("*/run.json")))
+            raise ValueError(
+                f"{str(run)!r} is a sweep. Name one of its runs, as in {folder.name}/RUN. "
+                f"It has: {inside or 'none yet'}."
+            )
+    raise ValueError(f"{UnknownName('run', run, known_runs())} Or give the path of a run's folder.")
 
 
 def choose_stage(run: Run, stage: str | None, chosen: bool) -> Chosen:

@@ -1,6 +1,7 @@
 """What a stage leaves in a run's folder: numbers of every epoch, models, answers, results."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from socketlab.methods.source import Source
 from socketlab.models.checkpoint import (
     Card,
     CheckpointError,
+    check_weights,
     describe_classifier,
     load_card,
     save_classifier,
 )
+from socketlab.runs.progress import Progress
 from socketlab.runs.record import Part, Run
 from socketlab.runs.rows import result_row
 from socketlab.runs.shared_parameters import Parameters
@@ -30,6 +33,7 @@ from socketlab.runs.steering import (
     record_changes,
     steps_before,
 )
+from socketlab.runs.tensorboard import Curves, begin_curves
 from socketlab.training.inference import Score
 from socketlab.training.state import StateFile
 from socketlab.training.steps import Step
@@ -70,11 +74,18 @@ def load_answers(run: Run, stage: str) -> pd.DataFrame:
 def has_model(run: Run, stage: str, fingerprint: str) -> bool:
     """Whether a model of a stage is kept that was made with this configuration.
 
-    Also one of a training that was stopped by hand: what was learnt is kept.
+    Also one of a training that was stopped by hand: what was learnt is kept. One whose file is
+    damaged is none, and is said to be made again.
     """
     card = _card(run, stage)
-    same = card is not None and card.configuration.get("fingerprint") == fingerprint
-    return same and model_file(run, stage).is_file()
+    if card is None or card.configuration.get("fingerprint") != fingerprint:
+        return False
+    try:
+        check_weights(model_file(run, stage))
+    except CheckpointError as damaged:
+        print(f"{stage} is made again: {damaged}")
+        return False
+    return True
 
 
 def stage_weights(run: Run, stage: str) -> str:
@@ -117,27 +128,39 @@ class Keeper:
         return isinstance(self._task, Transfer) and self._task.epochs > 1
 
     def recorded(self, steps: Iterator[Step], part: Part) -> Iterator[Step]:
-        """Hand steps on, and write down changes and epochs before the next step is taken."""
-        begun = False
-        for step in steps:
-            if not begun:
-                forget_changes(self._run, self._stage, steps_before(step))
-                begun = True
-            record_changes(self._run, self._stage, step.changes)
-            if step.kind == "saved":
-                self._keep_saved(step)
-            # A broken-off epoch counts as the next one: a resume replaces it, and none before it.
-            epoch = step.epoch + (step.kind == "stopped")
-            if step.kind in ("start", "epoch", "stopped"):
-                self._run.add_metrics(self._stage, epoch, step.step, step_values(step))
-            if step.kind in ("epoch", "stopped") and self._chooses:
-                history = self._run.metrics(self._stage)
-                if choose_epoch(history, self._choose_by) == epoch:
-                    self._keep_model(step.evaluation, self._choose_by)
-            if step.kind == "stopped":
-                part.status = "stopped"
-                part.reason = f"stopped by hand at step {step.step} of {step.steps}"
-            yield step
+        """Hand steps on, and write down changes, epochs and progress before the next is taken."""
+        progress, begun = Progress(self._run, self._stage, part), False
+        curves: Curves | None = None
+        with ExitStack() as at_end:
+            for step in steps:
+                if not begun:
+                    forget_changes(self._run, self._stage, steps_before(step))
+                    if self._parameters.tensorboard:
+                        curves = begin_curves(self._run, self._stage, step)
+                        at_end.callback(curves.close)
+                    begun = True
+                record_changes(self._run, self._stage, step.changes)
+                if step.kind == "saved":
+                    self._keep_saved(step)
+                if step.kind in ("start", "epoch", "stopped"):
+                    self._keep_epoch(step, curves)
+                progress.heard(step)
+                if step.kind == "stopped":
+                    part.status = "stopped"
+                    part.reason = f"stopped by hand at step {step.step} of {step.steps}"
+                yield step
+
+    def _keep_epoch(self, step: Step, curves: Curves | None) -> None:
+        """The numbers of an epoch, and its model where it is the one to choose so far."""
+        # A broken-off epoch counts as the next one: a resume replaces it, and none before it.
+        epoch, values = step.epoch + (step.kind == "stopped"), step_values(step)
+        self._run.add_metrics(self._stage, epoch, step.step, values)
+        if curves is not None:
+            curves.add(epoch, values)
+        if step.kind != "start" and self._chooses:
+            history = self._run.metrics(self._stage)
+            if choose_epoch(history, self._choose_by) == epoch:
+                self._keep_model(step.evaluation, self._choose_by)
 
     def keep(self, score: Score, evaluation: Evaluation, seconds: float, memory: float) -> None:
         """The last model, its answers, and the rows: last epoch, chosen epoch, best epoch."""

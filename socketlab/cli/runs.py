@@ -1,4 +1,4 @@
-"""`socketlab run`, `report` and `page`: notebooks through papermill, and what they leave."""
+"""`socketlab run` and `page`: notebooks through papermill, and the demo page."""
 
 import shlex
 import sys
@@ -78,13 +78,6 @@ def summary(folder: Path) -> None:
     minutes, seconds = divmod(round(record.seconds), 60)
     console.print(f"Status: {record.status}. Time: {minutes} min {seconds} s.", highlight=False)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def report(folder: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
-    """Write the report of a run anew."""
-    from socketlab.runs.report import write_report
-
-    console.print(str(write_report(folder)), highlight=False, soft_wrap=True)
 
 
 def page(

@@ -218,7 +218,7 @@ def lines_high(text: str, size: float) -> float:
 def method_colour(method: str) -> str:
     """The fixed colour of a method; a variant such as `socket_no_mixup` takes its parent's."""
     for name in sorted(METHOD_COLOURS, key=len, reverse=True):
-        if method == name or method.startswith(f"{name}_"):
+        if method == name or method.startswith((f"{name}_", f"{name} (")):
             return METHOD_COLOURS[name]
     return "#8D7B68"
 

@@ -190,3 +190,13 @@ def stage_rows(tree: Record) -> list[tuple[str, str, Any, float]]:
         )
         for name, stage in rows
     ]
+
+
+def failed_parts(run: Record) -> list[tuple[str, str, str]]:
+    """Name, status and reason of every notebook and stage that neither is done nor at work."""
+    return [
+        (str(name), plain(part.get("status")), plain(part.get("reason") or ""))
+        for kind in ("notebooks", "stages")
+        for name, part in mapping(run.get(kind)).items()
+        if isinstance(part, dict) and part.get("status") in ("failed", "stopped")
+    ]

@@ -103,9 +103,10 @@ def _run(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "map.png").write_bytes(PNG)
-    return tmp_path
+    folder = tmp_path / "first"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "map.png").write_bytes(PNG)
+    return folder
 
 
 def _page(folder: Path, run: dict[str, Any]) -> Page:
@@ -244,6 +245,26 @@ def test_what_is_not_done_is_shown_as_not_done(folder: Path, status: str | None)
     assert [a for _, a in page.elements if a.get("role") == "alert"]
 
 
+def test_what_failed_where_and_how_often_it_was_tried(folder: Path) -> None:
+    attempt = {"began": "2026-11-20T10:12:03+00:00", "host": "node-1", "pid": 7, "notebook": "05"}
+    run = _run(
+        status="failed",
+        reason="see below",
+        notebooks={"05_transfer": {"status": "failed", "reason": "no memory"}},
+        stages={"a": {"status": "stopped", "reason": "by hand"}, "b": {"status": "done"}},
+        tries=[attempt | {"ended": "DeadKernel"}, attempt | {"ended": ""}, 3],
+        packages={"torch": "2.15.0", "odd": None},
+    )
+    page = _page(folder, run)
+    assert "what it had by then. 05_transfer: failed. no memory a: stopped. by hand" in page.words
+    where = "2026-11-20 10:12:03 UTC node-1, process 7 05"
+    assert f"1 {where} DeadKernel 2 {where} it did not say" in page.words
+    assert "Every installed package (2) torch 2.15.0 odd" in page.words
+    assert "socketlab repeat first" in page.words
+    plain = _page(folder, _run()).words
+    assert "Attempts" not in plain and "Every installed package" not in plain
+
+
 def test_what_is_done_has_no_banner(folder: Path) -> None:
     page = _page(folder, _run())
     assert "not done" not in page.words
@@ -259,7 +280,7 @@ def test_pictures_are_inside_with_words_for_who_cannot_see_them(folder: Path) ->
 def test_unlisted_missing_and_wrong_pictures_are_named(folder: Path, tmp_path: Path) -> None:
     (folder / "figures" / "extra.png").write_bytes(PNG)
     (folder / "figures" / "text.png").write_text("no picture")
-    secret = tmp_path.parent / "secret.png"
+    secret = tmp_path / "secret.png"
     secret.write_bytes(PNG)
     names = ["figures/gone.png", "text.png", "../secret.png", str(secret), "a\0b", "x" * 5000]
     page = _page(folder, _run(figures=[{"file": name, "title": "T"} for name in names]))

@@ -1,12 +1,17 @@
-"""The command line: `socketlab data ...`, `socketlab run ...`, `socketlab report ...`."""
+"""The command line: `socketlab run ...`, `socketlab sweep ...`, `socketlab report ...`."""
 
 import sys
 
 import typer
 
 from socketlab.cli.data import data_app
+from socketlab.cli.lab import lab
 from socketlab.cli.models import export, predict
-from socketlab.cli.runs import page, report, run, summary
+from socketlab.cli.repeat import repeat
+from socketlab.cli.reports import report
+from socketlab.cli.runs import page, run, summary
+from socketlab.cli.status import status
+from socketlab.cli.sweep import sweep
 from socketlab.cli.terminal import console, fail
 
 __all__ = ["app", "console", "fail", "join_parameters", "main", "summary"]
@@ -17,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
-for command in (run, report, page, export, predict):
+for command in (run, sweep, status, report, repeat, lab, page, export, predict):
     app.command()(command)
 
 

@@ -21,7 +21,12 @@ from socketlab.training.precision import Precision
 _NUMBERS: Final = "metrics.parquet"
 _KEPT: Final = "stage.json"
 # What a stage may have left in the folder of its run.
-_FILES: Final = ("models/{stage}.*", "answers/{stage}.parquet", "previews/{stage}/**/*")
+_FILES: Final = (
+    "models/{stage}.*",
+    "answers/{stage}.parquet",
+    "previews/{stage}/**/*",
+    "tensorboard/{stage}/*",
+)
 
 
 class Kept(BaseModel):

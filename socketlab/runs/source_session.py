@@ -39,8 +39,9 @@ from socketlab.training.steps import Controls, Step
 class SourceSession(DataSession):
     """Everything that takes long is a stage of the run.
 
-    A finished one is not done again, an interrupted one continues after its last whole epoch, and
-    one whose parameters have changed is done anew and replaces what was there.
+    A finished one is not done again, an interrupted one continues after its last whole epoch, or
+    after SIGTERM its last step, and one whose parameters have changed is done anew and replaces
+    what was there.
     """
 
     def __init__(self, parameters: Parameters) -> None:

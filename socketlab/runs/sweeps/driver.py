@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from socketlab.data.locks import alone
+from socketlab.data.schema import Say
 from socketlab.runs.places import at_home
 from socketlab.runs.report_values import duration
+from socketlab.runs.sweep_status import SWEEP_LOCK
 from socketlab.runs.sweeps.grid import SweepFile, read_sweep_file
 from socketlab.runs.sweeps.jobs import sweep_folder
 from socketlab.runs.sweeps.local import run_locally, slots
@@ -44,7 +46,7 @@ def run_sweep(
     most: int | None = None,
     expose: bool = False,
     command: str = "",
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> dict[str, Outcome]:
     """Run the jobs of a sweep; what is done is passed over, what was interrupted goes on.
 
@@ -65,7 +67,7 @@ def run_sweep(
     """
     folder = sweep_folder(given)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / ".sweep.lock", say, f"running sweep {given.sweep!r}"):
+    with alone(folder / SWEEP_LOCK, say, f"running sweep {given.sweep!r}"):
         _write(folder, given, jobs, engine, command)
         told = _teller(jobs, say)
         if engine == "local":
@@ -75,7 +77,7 @@ def run_sweep(
             return run_locally(jobs, folder, places=places, retries=given.retries, told=told)
         from socketlab.runs.sweeps.on_ray import connect, run_on_ray
 
-        connect(address, expose=expose)
+        connect(address, expose=expose, say=say)
         say(f"{len(jobs)} jobs in {folder}, on Ray")
         return run_on_ray(jobs, folder, resources=given.resources, retries=given.retries, told=told)
 
@@ -95,7 +97,7 @@ def _write(folder: Path, given: SweepFile, jobs: list[Job], engine: str, command
     write_sweep(folder, record)
 
 
-def _teller(jobs: list[Job], say: Callable[[str], None]) -> Callable[[Job, Outcome | None], None]:
+def _teller(jobs: list[Job], say: Say) -> Callable[[Job, Outcome | None], None]:
     ended: list[str] = []
 
     def told(job: Job, outcome: Outcome | None) -> None:

@@ -2,13 +2,18 @@
 
 import os
 import queue
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any, Self
 
 from socketlab.runs.notebooks import KernelDied
 from socketlab.runs.places import home
+from socketlab.runs.signals import Terminated, kernel_of
 from socketlab.runs.sweeps.grid import Resources
 from socketlab.runs.sweeps.record import Job, SweepError
 from socketlab.runs.sweeps.work import Outcome, lacking, perform, refuse
@@ -60,7 +65,13 @@ def run_locally(
     told: Callable[[Job, Outcome | None], None],
     warm: bool = True,
 ) -> dict[str, Outcome]:
-    """Run jobs, each after those that it needs; `told` hears of each that begins and ends."""
+    """Run jobs, each after those that it needs; `told` hears of each that begins and ends.
+
+    After SIGTERM or Ctrl+C none is begun any more, and those at work save and end.
+
+    Raises:
+        Terminated, KeyboardInterrupt: when they have.
+    """
     by_name = {job.name: job for job in jobs}
     order = TopologicalSorter({job.name: job.after for job in jobs})
     order.prepare()
@@ -69,36 +80,87 @@ def run_locally(
         free.put(place)
     found: dict[str, Outcome] = {}
 
-    def work(job: Job) -> Outcome:
-        place = free.get()
-        told(job, None)
-        try:
-            return _attempts(job, folder, place, retries, warm)
-        finally:
-            free.put(place)
+    with ThreadPoolExecutor(len(places), thread_name_prefix="sweep") as pool, _Ending() as ending:
 
-    with ThreadPoolExecutor(len(places), thread_name_prefix="sweep") as pool:
+        def work(job: Job) -> Outcome:
+            place = free.get()
+            try:
+                if ending.asked:
+                    return Outcome(job.name, "stopped", "not begun")
+                told(job, None)
+                return _attempts(job, folder, place, retries, warm, ending)
+            finally:
+                free.put(place)
+
         at_work: dict[Future[Outcome], Job] = {}
-        while order.is_active():
-            for name in order.get_ready():
+        while at_work or order.is_active():
+            for name in order.get_ready() if order.is_active() and not ending.asked else ():
                 job = by_name[name]
                 reason = lacking(job, [found[other] for other in job.after])
                 task = pool.submit(refuse, job, folder, reason) if reason else None
                 at_work[task or pool.submit(work, job)] = job
-            ended, _ = wait(at_work, return_when=FIRST_COMPLETED)
+            if not at_work:
+                break
+            ended, _ = ending.wait(at_work, folder)
             for future in ended:
                 job = at_work.pop(future)
                 found[job.name] = future.result()
                 told(job, found[job.name])
                 order.done(job.name)
+    ending.leave()
     return found
 
 
-def _attempts(job: Job, folder: Path, place: Slot, retries: int, warm: bool) -> Outcome:
+class _Ending:
+    """What SIGTERM and Ctrl+C do to a sweep: its kernels are told, save, and end."""
+
+    def __init__(self) -> None:
+        self.asked: type[BaseException] | None = None
+        self._told: set[int] = set()
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        self._before = [
+            signal.signal(number, partial(self._hear, kind))
+            for number, kind in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt))
+        ]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, before in zip((signal.SIGTERM, signal.SIGINT), self._before, strict=True):
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+
+    def _hear(self, kind: type[BaseException], *_about: object) -> None:
+        self.asked = self.asked or kind
+
+    def wait(
+        self, at_work: Mapping[Future[Outcome], Job], folder: Path
+    ) -> tuple[set[Future[Outcome]], set[Future[Outcome]]]:
+        """Until one has ended, or a second has passed; kernels are told what was heard."""
+        if self.asked:
+            for job in at_work.values():
+                pid = kernel_of(folder / job.name)
+                if pid is not None and pid not in self._told:
+                    self._told.add(pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+        return wait(at_work, timeout=1.0, return_when=FIRST_COMPLETED)
+
+    def leave(self) -> None:
+        """Raise what was asked for, when all have ended."""
+        if self.asked is not None:
+            raise self.asked
+
+
+def _attempts(
+    job: Job, folder: Path, place: Slot, retries: int, warm: bool, ending: _Ending
+) -> Outcome:
     for left in range(retries, -1, -1):
         try:
             return perform(job, folder, home(), environment=place, warm=warm)
         except KernelDied as died:
+            if ending.asked:
+                return Outcome(job.name, "stopped", str(died))
             if left == 0:
                 times = f"{retries + 1} times" if retries else "once"
                 return refuse(job, folder, f"begun {times}; the last time {died}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from socketlab.data.schema import Say
 from socketlab.runs.notebooks import KernelDied
 from socketlab.runs.places import home
 from socketlab.runs.sweeps.grid import Resources
@@ -13,13 +14,14 @@ from socketlab.runs.sweeps.record import Job, SweepError
 from socketlab.runs.sweeps.work import Outcome, lacking, perform, refuse
 
 
-def connect(address: str | None, *, expose: bool = False) -> None:
-    """Join the cluster at `address`, or start one on this machine.
+def connect(address: str | None, *, expose: bool = False, say: Say = print) -> None:
+    """Join the cluster at `address`, or start one on this machine, which is its own alone.
 
     Raises:
-        SweepError: without Ray, or where the cluster cannot be reached or joined safely.
+        SweepError: without Ray, or where the cluster cannot be reached.
+        RaySecurityError: where it is open to everybody, and `expose` is not given.
     """
-    os.environ.update(secure_environment())
+    os.environ.update(secure_environment(address))
     try:
         import ray
     except ImportError as missing:
@@ -30,14 +32,13 @@ def connect(address: str | None, *, expose: bool = False) -> None:
     if address is None:
         ray.init(**quiet, **start_options(expose))
         return
-    check_join(address)
+    warning = check_join(address, expose)
+    if warning:
+        say(f"Warning: {warning}.")
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SweepError(
-            f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, "
-            "or leave --address out."
-        ) from error
+        raise SweepError(f"The Ray cluster at {address!r} cannot be joined: {error}") from error
 
 
 def wanted(resources: Resources) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -76,12 +77,13 @@ def perform(
         with log.open("a", buffering=1) as out:
             planned = planned_steps(job)
             command = shlex.join(["socketlab", "sweep", str(folder)])
-            run_all(planned, command=command, environment=environment, warm=warm, out=out)
+            say = partial(print, file=out)
+            run_all(planned, command=command, environment=environment, warm=warm, out=out, say=say)
     except KernelDied:
         raise
     except (NotebookFailed, RunError, OSError, ValueError) as error:
-        status, reason = "failed", str(error)
-        refuse(job, folder, reason)
+        reason = str(error)
+        status = refuse(job, folder, reason).status
     try:
         write_report(log.parent)
     except (OSError, ValueError) as error:
@@ -96,11 +98,13 @@ def refuse(job: Job, folder: Path, reason: str) -> Outcome:
         if record.status not in ("failed", "stopped") or not record.reason:
             record.status, record.reason = "failed", reason
 
+    status: Literal["failed", "stopped"] = "failed"
     try:
-        Run(folder / job.name).change(change)
+        if Run(folder / job.name).change(change).status == "stopped":
+            status = "stopped"  # NaN losses, or by hand: it says so itself
     except (RunError, OSError) as error:
         reason = f"{reason}; its record cannot be written: {error}"
-    return Outcome(job.name, "failed", reason)
+    return Outcome(job.name, status, reason)
 
 
 def lacking(job: Job, needed: Iterable[Outcome]) -> str:

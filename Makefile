@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # With other work on the machine, waiting OpenMP threads would burn the cores.
 export OMP_WAIT_POLICY := PASSIVE
-# In a container one is often root, which JupyterLab refuses unless told.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: demo demo-page test test-browser test-faults lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after clean
 
@@ -39,8 +37,7 @@ test-faults: install ## nodes removed, workers killed, disks full, on two Ray no
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults
 
 lab: install ## JupyterLab on loopback; the address it prints carries the token
-	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(AS_ROOT) \
-	  --LabApp.default_url=/lab/tree/notebooks/01_prepare_data.ipynb
+	$(BIN)/socketlab lab --no-browser
 
 bench: install ## how fast training is, against bare forward and backward; 25 minutes, resumes
 	$(BIN)/python benchmarks/speed.py

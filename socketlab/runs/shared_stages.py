@@ -47,9 +47,8 @@ class SharedStages:
 
     def __init__(self, folder: Path, precision: Precision) -> None:
         self.folder = folder
-        self._machine = digest(
-            precision.device.type, str(precision.dtype), precision.compiler, precision.devices
-        )
+        about = precision.compiler, precision.devices, precision.deterministic
+        self._machine = digest(precision.device.type, str(precision.dtype), *about)
 
     @contextmanager
     def making(self, run: Run, stage: str, fingerprint: str) -> Iterator[bool]:

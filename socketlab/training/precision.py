@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ DtypeChoice = Literal["auto", "float32", "bfloat16"]
 Compiler = Literal["off", "default", "graphs"]
 CompilerChoice = Literal["auto", "off", "default", "graphs"]
 Network = TypeVar("Network", bound=nn.Module)
+CUBLAS_VARIABLE: Final = "CUBLAS_WORKSPACE_CONFIG"
+CUBLAS_FIXED: Final = (":4096:8", ":16:8")
+"""Workspaces with which cuBLAS gives the same sums every time; it reads them as it starts."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Precision:
         compiler: how training compiles its networks: not at all, by `torch.compile`, or by it with
             CUDA graphs.
         devices: how many of its kind train together, each in a process of its own.
+        deterministic: whether only algorithms are used that give the same numbers every time.
     """
 
     device: torch.device
@@ -36,6 +40,21 @@ class Precision:
     reason: str
     compiler: Compiler = "off"
     devices: int = 1
+    deterministic: bool = False
+
+    def enforce(self) -> None:
+        """Hold torch to this choice of algorithms, in the whole process, until the next call.
+
+        Where it is `deterministic`, an operation that has no algorithm of the kind raises
+        RuntimeError when it is reached; of ours none does (docs/results/determinism.md). Where it
+        is not, that is allowed again, and cuDNN may try on CUDA which algorithm is fastest, which
+        is not always the same one. TF32 rounds the same way every time and stays as it is.
+        """
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.deterministic = self.deterministic
+        # Every step has batches of the same shape.
+        on_cuda = self.device.type == "cuda"
+        torch.backends.cudnn.benchmark = on_cuda and not self.deterministic
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context of the forward pass."""
@@ -71,16 +90,19 @@ def choose_precision(
     dtype: DtypeChoice = "auto",
     compiler: CompilerChoice = "off",
     devices: int | Literal["auto"] = 1,
+    deterministic: bool = False,
 ) -> Precision:
-    """Choose device, number format and compiler, and how many such devices.
+    """Choose device, number format and compiler, how many such devices, and which algorithms.
 
     `auto` takes CUDA where there is one, else the CPU; and bfloat16 where the hardware multiplies
     it natively, else float32. MPS is never chosen by itself: its BatchNorm statistics differ.
     Networks are compiled on CUDA where that can work; on a CPU it gains nothing (measured).
     `devices: auto` takes all CUDA devices; on a CPU it is 1, and more are processes on it.
+    `deterministic` compiles nothing, and is in force once the result is told to `enforce` it.
 
     Raises:
-        ValueError: for a device that this machine does not have, or an unknown name.
+        ValueError: for a device that this machine does not have, an unknown name, or
+            `deterministic` where CUDA has begun without it.
     """
     available: dict[str, Callable[[], bool]] = {
         "cpu": lambda: True,
@@ -99,12 +121,30 @@ def choose_precision(
         kind, why = device, f"{device} was asked for"
     if kind == "mps":
         why += "; its BatchNorm statistics differ from the reference, which is CPU and CUDA"
+    if deterministic and kind == "cuda":
+        _fix_cublas()
     chosen, reason = _choose_dtype(kind, dtype)
     compiles, because = _choose_compiler(kind, compiler)
     several = _choose_devices(kind, devices)
     if several > 1:  # compiled networks know only the hooks of when they were compiled
         compiles, because = "off", "; uncompiled, for there are several devices"
-    return Precision(torch.device(kind), chosen, f"{why}; {reason}{because}", compiles, several)
+    if deterministic:
+        compiles, because = "off", "; deterministic, and for that uncompiled"
+    reason = f"{why}; {reason}{because}"
+    return Precision(torch.device(kind), chosen, reason, compiles, several, deterministic)
+
+
+def _fix_cublas() -> None:
+    """Give cuBLAS a workspace of a fixed size, before it starts."""
+    found = os.environ.get(CUBLAS_VARIABLE, "")
+    if found in CUBLAS_FIXED:
+        return
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        raise ValueError(
+            f"deterministic: CUDA has begun in this process with {CUBLAS_VARIABLE} = {found!r}, "
+            "which it reads only then. Restart the kernel and run the notebook from its first cell."
+        )
+    os.environ[CUBLAS_VARIABLE] = CUBLAS_FIXED[0]
 
 
 def _choose_devices(kind: str, devices: int | Literal["auto"]) -> int:

@@ -30,7 +30,8 @@ def connect(address: str | None, *, expose: bool = False, say: Say = print) -> N
         ) from missing
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        ray.init(**quiet, **start_options(expose))
+        # By itself it would join any cluster that it finds on this machine.
+        ray.init(address="local", **quiet, **start_options(expose))
         return
     warning = check_join(address, expose)
     if warning:

@@ -164,8 +164,10 @@ def _stage(record: Record) -> tuple[str, Part]:
         for name, part in reversed(stages):
             if part.status == wanted:
                 return name, part
-    made = [item for item in stages if not item[0].startswith("source_only-")] or stages
-    return made[-1] if made else ("", Part(status="done"))
+    floors = [item for item in stages if item[0].startswith("source_only-")]
+    made = [item for item in stages if item not in floors and not item[1].taken_from]
+    found = made or floors or stages
+    return found[-1] if found else ("", Part(status="done"))
 
 
 def _accuracy(record: Record, stage: str, part: Part) -> float | None:

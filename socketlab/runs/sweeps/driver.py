@@ -108,6 +108,7 @@ def _teller(jobs: list[Job], say: Say) -> Callable[[Job, Outcome | None], None]:
         where = f" on {outcome.host}" if outcome.host else ""
         reason = f": {outcome.reason}" if outcome.reason else ""
         time = f" in {duration(outcome.seconds)}" if outcome.seconds else ""
-        say(f"[{len(ended)}/{len(jobs)}] {job.name}: {outcome.status}{time}{where}{reason}")
+        how = " already" if outcome.before else f"{time}{where}{reason}"
+        say(f"[{len(ended)}/{len(jobs)}] {job.name}: {outcome.status}{how}")
 
     return told

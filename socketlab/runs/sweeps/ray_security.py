@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from filelock import FileLock
 
-from socketlab.runs.addresses import LOOPBACK
+from socketlab.runs.addresses import LOOPBACK, AddressError, is_loopback
 
 LOOPBACK_VARIABLE: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Environment variable of Ray: "0" makes it a cluster of this machine alone, on loopback.
@@ -60,7 +60,7 @@ def secure_environment(
     """
     given = os.environ if environment is None else environment
     told = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-    told[LOOPBACK_VARIABLE] = "0" if address is None else "1"
+    told[LOOPBACK_VARIABLE] = "0" if address is None or _is_here(address) else "1"
     if not given.get("RAY_AUTH_TOKEN"):
         told["RAY_AUTH_TOKEN_PATH"] = str(_guarded(token_file(given), make=address is None))
     return told
@@ -118,7 +118,12 @@ def check_join(address: str, expose: bool = False) -> str:
         RaySecurityError: if it does not answer, or answers somebody without a token and `expose`
             is not given.
     """
-    address = _running_here() if address == "auto" else address
+    if address == "auto":
+        address = _running_here()
+        if _is_here(address):  # Ray must know that before it is imported
+            raise RaySecurityError(
+                f"The cluster of this machine is named by its address: {address}"
+            )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise RaySecurityError(f"address {address!r} is not HOST:PORT, such as 10.0.0.5:6379.")
@@ -142,6 +147,14 @@ def check_join(address: str, expose: bool = False) -> str:
             "--expose if that is what you want."
         )
     return said
+
+
+def _is_here(address: str) -> bool:
+    """Whether a cluster can be reached from its own machine alone."""
+    try:
+        return is_loopback(address.rpartition(":")[0])
+    except AddressError:  # a name, or auto
+        return False
 
 
 def _running_here() -> str:

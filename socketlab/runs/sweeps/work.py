@@ -24,13 +24,19 @@ LOG = "log.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended, and where; `seconds` are those of its last attempt."""
+    """How a job ended, and where.
+
+    Attributes:
+        seconds: of this attempt.
+        before: whether it was done already, and nothing was left to do.
+    """
 
     name: str
     status: Literal["done", "failed", "stopped"]
     reason: str = ""
     seconds: float = 0.0
     host: str = ""
+    before: bool = False
 
 
 def planned_steps(job: Job) -> list[Planned]:
@@ -73,6 +79,7 @@ def perform(
     reason = ""
     log = folder / job.name / LOG
     log.parent.mkdir(exist_ok=True)
+    tries = _tries(log.parent)
     try:
         with log.open("a", buffering=1) as out:
             planned = planned_steps(job)
@@ -84,11 +91,18 @@ def perform(
     except (NotebookFailed, RunError, OSError, ValueError) as error:
         reason = str(error)
         status = refuse(job, folder, reason).status
-    try:
-        write_report(log.parent)
-    except (OSError, ValueError) as error:
-        reason = reason or f"its report could not be written: {error}"
-    return Outcome(job.name, status, reason, time.monotonic() - began, host)
+    before = status == "done" and _tries(log.parent) == tries
+    if not before:
+        try:
+            write_report(log.parent)
+        except (OSError, ValueError) as error:
+            reason = reason or f"its report could not be written: {error}"
+    return Outcome(job.name, status, reason, time.monotonic() - began, host, before)
+
+
+def _tries(folder: Path) -> int:
+    """How often its notebooks were begun."""
+    return len(Run(folder).read().tries) if (folder / "run.json").is_file() else 0
 
 
 def refuse(job: Job, folder: Path, reason: str) -> Outcome:

@@ -181,3 +181,18 @@ def test_on_one_machine_ray_listens_on_loopback_alone(at_home: Path) -> None:
         assert check_join(said["address"]) == ""
         process.communicate("\n")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        (None, "0"),
+        ("127.0.0.1:6379", "0"),
+        ("10.0.0.5:6379", "1"),
+        ("head:6379", "1"),
+        ("auto", "1"),
+    ],
+)
+def test_a_cluster_on_loopback_is_joined_on_loopback(address: str | None, loopback: str) -> None:
+    told = secure_environment(address, {"RAY_AUTH_TOKEN": "x" * 32})
+    assert told[ray_security.LOOPBACK_VARIABLE] == loopback

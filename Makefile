@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # With other work on the machine, waiting OpenMP threads would burn the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo demo-page test test-browser test-faults lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after clean
+.PHONY: demo demo-page test test-browser test-faults lab install bench-quality bench-released bench-sources bench-translators bench-gap bench-preparing bench bench-before-after bench-overhead bench-determinism clean
 
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed, found ' + sys.version.split()[0]) if sys.version_info < (3, 11) else None"
@@ -62,6 +62,12 @@ bench-gap: install ## what the gap laboratory costs: measures, maps, explorer; a
 
 bench-preparing: install ## how fast images are prepared, against decoding alone; about 2 minutes
 	$(BIN)/python benchmarks/preparing.py --write
+
+bench-overhead: install ## what a run of a sweep costs beside its training; about 6 minutes
+	$(BIN)/python benchmarks/overhead.py --write
+
+bench-determinism: install ## what deterministic mode costs a step; a minute
+	$(BIN)/python benchmarks/determinism.py --write
 
 bench-before-after: install ## this version against the first one, by turns: speed, then accuracy
 	$(BIN)/python benchmarks/before_after.py --write

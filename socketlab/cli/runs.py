@@ -39,7 +39,8 @@ def run(
     folders = [item.parameters.folder for item in planned]
     failure = ""
     try:
-        run_all(planned, again=again, command=shlex.join(["socketlab", *sys.argv[1:]]))
+        command = shlex.join(["socketlab", *sys.argv[1:]])
+        run_all(planned, again=again, command=command, warm=len(planned) > 1)
     except NotebookFailed as error:
         failure = str(error)
     for folder in dict.fromkeys(folders):

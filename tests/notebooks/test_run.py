@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
+from socketlab.runs import signals
 from socketlab.runs.planning import plan, read_parameter_file
 from socketlab.runs.running import run_all
 
@@ -71,10 +72,9 @@ class Rows(HTMLParser):
             self.words[-1].append(data.strip())
 
 
-def kernel_of(process: "subprocess.Popen[str]") -> psutil.Process | None:
-    children = psutil.Process(process.pid).children(recursive=True)
-    kernels = [child for child in children if "ipykernel_launcher" in " ".join(child.cmdline())]
-    return kernels[0] if kernels else None
+def kernel_of(folder: Path) -> psutil.Process | None:
+    number = signals.kernel_of(folder)
+    return None if number is None else psutil.Process(number)
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[str]") -> Any:
@@ -264,7 +264,7 @@ def test_a_run_that_was_killed_ends_with_the_same_numbers(
     with_source_model_alone(whole, killed)
     process = workplace.start("05", "--run", "killed")
     wait_for(lambda: list((killed / "state").glob(f"{SOCKET}-*.pt")), process)
-    kernel = kernel_of(process)
+    kernel = kernel_of(killed)
     assert kernel is not None
     os.killpg(process.pid, signal.SIGKILL)
     os.kill(kernel.pid, signal.SIGKILL)
@@ -369,7 +369,7 @@ def test_a_kernel_that_is_killed_is_no_finished_notebook(
         return file.exists() and bool(record(folder)["configuration"])
 
     wait_for(has_begun, process)
-    kernel = kernel_of(process)
+    kernel = kernel_of(folder)
     assert kernel is not None
     os.kill(kernel.pid, signal.SIGKILL)
     out, error = process.communicate(timeout=600)

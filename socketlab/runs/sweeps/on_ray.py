@@ -1,17 +1,25 @@
 """Jobs on a Ray cluster: Ray places them, and begins again what a lost node or worker had."""
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from socketlab.data.schema import Say
 from socketlab.runs.notebooks import KernelDied
 from socketlab.runs.places import home
+from socketlab.runs.signals import PATIENCE, Terminated
 from socketlab.runs.sweeps.grid import Resources
 from socketlab.runs.sweeps.ray_security import check_join, secure_environment, start_options
 from socketlab.runs.sweeps.record import Job, SweepError
 from socketlab.runs.sweeps.work import Outcome, lacking, perform, refuse
+from socketlab.training.controls import PREEMPTED
+
+ENDING: Final = ".ending"
+"""In a sweep's folder while it was told to end: its workers, on all nodes, look for it."""
 
 
 def connect(address: str | None, *, expose: bool = False, say: Say = print) -> None:
@@ -80,23 +88,33 @@ def run_on_ray(
     """Run jobs on the cluster that this process is connected to; `told` hears of each that ends.
 
     A job whose worker, kernel or node was lost is begun again up to `retries` times, elsewhere if
-    need be; it goes on after its last saved state.
+    need be; it goes on after its last saved state. After SIGTERM or Ctrl+C none is begun any more,
+    and those at work save and end.
+
+    Raises:
+        Terminated, KeyboardInterrupt: when they have.
     """
     import ray
-    from ray.exceptions import RayError
 
     threads = {"OMP_NUM_THREADS": str(resources.cpus)}
-    place = str(home())
+    place, ending = home(), folder / ENDING
+    ending.unlink(missing_ok=True)
 
     def work(job: Job, *needed: Outcome) -> Outcome:
         reason = lacking(job, needed)
         if reason:
             return refuse(job, folder, reason)
-        return perform(job, folder, Path(place), environment=threads, warm=warm)
+        with ends_with(ending):
+            if ending.exists():
+                return Outcome(job.name, "stopped", "not begun")
+            try:
+                return perform(job, folder, place, environment=threads, warm=warm)
+            except Terminated:
+                return Outcome(job.name, "stopped", PREEMPTED)
 
-    remote = ray.remote(max_retries=retries, retry_exceptions=[KernelDied], **wanted(resources))(
-        work
-    )
+    again = {"max_retries": retries, "retry_exceptions": [KernelDied]}
+    # A worker that was given a GPU would end after one run, and take its warm kernels with it.
+    remote = ray.remote(max_calls=0, **again, **wanted(resources))(work)
     by_reference: dict[Any, Job] = {}
     references: dict[str, Any] = {}
     for job in jobs:
@@ -106,10 +124,32 @@ def run_on_ray(
         references[job.name] = task.remote(job, *needed)
         by_reference[references[job.name]] = job
     found: dict[str, Outcome] = {}
-    waiting = list(by_reference)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _gather(by_reference, found, folder, told)
+    except (Terminated, KeyboardInterrupt):
+        ending.touch()
+        ray.wait(list(by_reference), num_returns=len(by_reference), timeout=PATIENCE)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return found
+
+
+def _gather(
+    jobs: dict[Any, Job],
+    found: dict[str, Outcome],
+    folder: Path,
+    told: Callable[[Job, Outcome | None], None],
+) -> None:
+    """Wait for all jobs, by their references in Ray, and write down what Ray says of those lost."""
+    import ray
+    from ray.exceptions import RayError
+
+    waiting = list(jobs)
     while waiting:
         (ended, *_), waiting = ray.wait(waiting, num_returns=1)
-        job = by_reference[ended]
+        job = jobs[ended]
         try:
             outcome = ray.get(ended)
         except RayError as error:
@@ -117,7 +157,31 @@ def run_on_ray(
             outcome = refuse(job, folder, reason or _said(error))
         found[job.name] = outcome
         told(job, outcome)
-    return found
+
+
+def _terminate(*_about: object) -> None:
+    raise Terminated
+
+
+@contextmanager
+def ends_with(file: Path) -> Iterator[None]:
+    """Within it this process is sent SIGTERM when `file` appears, on whatever machine it was made.
+
+    Ray tells a task of nothing but its cancellation, which leaves no time to save.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if file.exists():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _said(error: Exception) -> str:

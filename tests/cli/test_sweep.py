@@ -1,0 +1,152 @@
+"""`socketlab sweep` as a person starts it: on this machine, on Ray, again, and with a slip."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from socketlab.runs.record import Run
+from socketlab.runs.sweeps.record import read_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = ("seed0", "seed1")
+
+
+def socketlab(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "socketlab.cli", *words], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def write(place: Path, tiny_scenes: Path, data: Path, **values: Any) -> Path:
+    parameters = {
+        "data": str(tiny_scenes),
+        "size": 32,
+        "film": 0,
+        "method": "adabn",
+        "source_options": {"epochs": 1, "batch_size": 8},
+        "device": "cpu",
+        "dtype": "float32",
+        "data_dir": str(data),
+        "runs_dir": str(place),
+    }
+    given = {"sweep": "night", "parameters": parameters, "grid": {"seed": [0, 1]}} | values
+    file = place / "night.yaml"
+    file.write_text(yaml.safe_dump(given, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory, tiny_scenes: Path, tiny_data: Path) -> Path:
+    """The folder of a sweep that this machine has done."""
+    place = tmp_path_factory.mktemp("local")
+    done = socketlab("sweep", str(write(place, tiny_scenes, tiny_data)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Done: 5 of 5." in done.stdout
+    return place / "night"
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    timed = {"seconds", "peak_memory", "expected_memory"}
+    return {
+        seed: [row.model_dump(exclude=timed) for row in Run(folder / seed).read().results]
+        for seed in SEEDS
+    }
+
+
+def test_every_run_is_an_ordinary_one_that_is_done(night: Path) -> None:
+    jobs = read_sweep(night).jobs
+    assert len(jobs) == 5
+    for job in jobs:
+        record = Run(night / job.name).read()
+        assert record.status == "done", record.reason
+        assert (night / job.name / "report.html").is_file()
+        assert (night / job.name / "log.txt").read_text()
+        assert record.command == f"socketlab sweep {night}"
+    taken = {
+        part.taken_from
+        for seed in SEEDS
+        for name, part in Run(night / seed).read().stages.items()
+        if name.startswith("source-")
+    }
+    assert taken == {"source-a.rgb-seed0", "source-a.rgb-seed1"}
+
+
+def test_one_report_has_them_all(night: Path) -> None:
+    assert (night / "report.html").is_file()
+    rows = pd.read_parquet(night / "report.parquet")
+    assert {"adabn", "source_only", "source"} <= set(rows["method"])
+    assert set(SEEDS) <= set(rows["run"])
+
+
+def test_status_says_that_all_is_well(night: Path) -> None:
+    done = socketlab("status", str(night), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.dumps(json.loads(done.stdout)).count('"done"') >= 5
+
+
+def test_again_nothing_is_left_to_do(night: Path) -> None:
+    before = {seed: Run(night / seed).read() for seed in SEEDS}
+    done = socketlab("sweep", str(night))  # the folder stands for its file
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("done already") == 5
+    assert {seed: Run(night / seed).read() for seed in SEEDS} == before
+
+
+def test_on_ray_the_numbers_are_the_same(
+    night: Path, tmp_path: Path, tiny_scenes: Path, tiny_data: Path
+) -> None:
+    done = socketlab("sweep", str(write(tmp_path, tiny_scenes, tiny_data)), "--engine", "ray")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_sweep(tmp_path / "night").engine == "ray"
+    assert numbers(tmp_path / "night") == numbers(night)
+
+
+def test_a_run_that_cannot_work_fails_and_the_others_are_done(
+    tmp_path: Path, tiny_scenes: Path, tiny_data: Path
+) -> None:
+    file = write(
+        tmp_path,
+        tiny_scenes,
+        tiny_data,
+        grid={"method": ["source_only", "tent"], "options.tent.batch_size": [4096]},
+    )
+    given = yaml.safe_load(file.read_text())
+    given["parameters"]["options"] = {"tent": {"epochs": 1}}
+    file.write_text(yaml.safe_dump(given, sort_keys=False))
+    done = socketlab("sweep", str(file))
+    assert done.returncode == 1
+    assert "batch_size" in done.stderr
+    assert "Done: 3 of 4." in done.stdout
+    assert socketlab("status", str(tmp_path / "night")).returncode == 1
+
+
+def test_the_plan_runs_nothing(tmp_path: Path, tiny_scenes: Path, tiny_data: Path) -> None:
+    done = socketlab("sweep", str(write(tmp_path, tiny_scenes, tiny_data)), "--plan")
+    assert done.returncode == 0, done.stderr
+    assert "5 jobs" in done.stdout
+    assert not (tmp_path / "night").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"grid": {"sede": [0]}}, "Did you mean 'seed'"),
+        ({"grid": {"method": ["sokcet"]}}, "socket"),
+        ({"resources": {"gpu": 1}}, "resources.gpu: no such entry"),
+        ({"resources": {"gpus": 64}}, "asks for gpus: 64, and this machine has 0"),
+    ],
+)
+def test_a_slip_is_named_before_anything_runs(
+    tmp_path: Path, tiny_scenes: Path, tiny_data: Path, values: dict[str, Any], complaint: str
+) -> None:
+    done = socketlab("sweep", str(write(tmp_path, tiny_scenes, tiny_data, **values)))
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("night/*/run.json"))

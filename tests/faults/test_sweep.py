@@ -1,0 +1,166 @@
+"""Sweeps on this machine whose processes are killed, told to end, and started twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from socketlab.runs.record import Record, Run
+from socketlab.runs.signals import kernel_of
+from socketlab.runs.sweeps.record import read_sweep
+
+pytestmark = pytest.mark.faults
+ROOT = Path(__file__).resolve().parents[2]
+WAIT = 600  # seconds that anything here may take on a busy machine
+Process = subprocess.Popen[str]
+
+
+class Sweep:
+    """The same sweep of SOCKET with two seeds, in a folder of its own."""
+
+    def __init__(self, place: Path, data: Path, tiny_scenes: Path) -> None:
+        self.folder = place / "runs" / "small"
+        self.file = place / "small.yaml"
+        parameters = {
+            "data": str(tiny_scenes),
+            "size": 32,
+            "film": 0,
+            "method": "socket",
+            "source_options": {"epochs": 2, "batch_size": 8},
+            "options": {"socket": {"epochs": 12, "batch_size": 4}},
+            "device": "cpu",
+            "dtype": "float32",
+            "data_dir": str(data),
+            "runs_dir": str(place / "runs"),
+        }
+        given = {"sweep": "small", "parameters": parameters, "grid": {"seed": [0, 1]}}
+        self.file.write_text(yaml.safe_dump(given))
+
+    def start(self) -> Process:
+        """Start it as a person would."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "socketlab.cli", "sweep", str(self.file)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> str:
+        """Start it and wait for its good end; what it said."""
+        process = self.start()
+        said, _ = process.communicate(timeout=WAIT)
+        assert process.returncode == 0, said
+        return said
+
+    def records(self) -> dict[str, Record]:
+        """What each run says of itself."""
+        jobs = read_sweep(self.folder).jobs
+        return {job.name: Run(self.folder / job.name).read() for job in jobs}
+
+    def until_training(self, process: Process, run: str = "seed0") -> None:
+        """Until the transfer of a run is within its epochs."""
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
+            assert process.poll() is None, process.stdout.read()  # type: ignore[union-attr]
+            if (self.folder / run / "run.json").is_file():
+                stages = Run(self.folder / run).read().stages
+                if any(n.startswith("socket") and p.epoch >= 2 for n, p in stages.items()):
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"{run} did not train within {WAIT} s")
+
+    def numbers(self) -> dict[str, Any]:
+        """All numbers of all runs, without what a clock or the memory says."""
+        timed = {"seconds", "peak_memory", "expected_memory"}
+        found: dict[str, Any] = {}
+        for name, record in self.records().items():
+            rows = [row.model_dump(exclude=timed) for row in record.results]
+            metrics = Run(self.folder / name).metrics().sort_values(["stage", "epoch", "name"])
+            found[name] = (
+                sorted(rows, key=lambda row: (row["stage"], row["chosen_by"])),
+                metrics.to_csv(index=False),
+            )
+        return found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, tiny_scenes: Path
+) -> dict[str, Any]:
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), data, tiny_scenes)
+    sweep.finish()
+    return sweep.numbers()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, data: Path, tiny_scenes: Path) -> Sweep:
+    return Sweep(tmp_path, data, tiny_scenes)
+
+
+def test_a_killed_kernel_is_begun_again(sweep: Sweep, undisturbed: dict[str, Any]) -> None:
+    process = sweep.start()
+    sweep.until_training(process)
+    kernel = kernel_of(sweep.folder / "seed0")
+    assert kernel is not None
+    os.kill(kernel, signal.SIGKILL)
+    said, _ = process.communicate(timeout=WAIT)
+    assert process.returncode == 0, said
+    tries = [each.ended for each in sweep.records()["seed0"].tries]
+    assert len(tries) == 2
+    assert "killed by signal 9 (SIGKILL)" in tries[0]
+    assert tries[1] == "done"
+    assert sweep.numbers() == undisturbed
+
+
+def test_after_sigterm_the_same_command_goes_on(sweep: Sweep, undisturbed: dict[str, Any]) -> None:
+    process = sweep.start()
+    sweep.until_training(process)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    stopped = sweep.records()["seed0"]
+    assert stopped.status == "stopped"
+    assert "SIGTERM" in stopped.reason
+    sweep.finish()
+    assert sweep.numbers() == undisturbed
+
+
+def test_after_a_kill_the_same_command_goes_on(sweep: Sweep, undisturbed: dict[str, Any]) -> None:
+    process = sweep.start()
+    sweep.until_training(process)
+    kernel = kernel_of(sweep.folder / "seed0")
+    assert kernel is not None
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 20
+    while psutil.pid_exists(kernel):
+        assert time.monotonic() < end, "the kernel outlived the sweep"
+        time.sleep(0.1)
+    said = sweep.finish()
+    assert "source-a.rgb-seed0: done already" in said
+    assert sweep.numbers() == undisturbed
+
+
+def test_started_twice_it_is_run_once(sweep: Sweep, undisturbed: dict[str, Any]) -> None:
+    first = sweep.start()
+    sweep.until_training(first)
+    second = sweep.start()
+    said = [each.communicate(timeout=WAIT)[0] for each in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert "Another process is running sweep 'small'; waiting for it" in said[1]
+    assert "seed1: done already" in said[1]
+    assert {len(record.tries) for record in sweep.records().values()} == {1}
+    assert sweep.numbers() == undisturbed

@@ -47,7 +47,7 @@ another, one thread each, on {cores} cores. The **first** run of a sweep include
 the engine's start, and with warm kernels the import of all libraries. **Later** ones are the time
 from the end of one run to the end of the next: median, lowest and highest.
 
-**Ordinary** kernels are started afresh for each notebook, as by `socketlab run`. **Warm** ones are
+**Ordinary** kernels are started afresh for each notebook, as JupyterLab does. **Warm** ones are
 forked from a process that has imported what notebooks import and has run nothing; no kernel is used
 twice.
 

@@ -60,7 +60,11 @@ def test_every_dependency_says_why() -> None:
 def test_what_is_imported_is_asked_for() -> None:
     names = {"PIL": "pillow", "umap": "umap-learn", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     names |= {"segmentation_models_pytorch": "segmentation-models-pytorch"}
-    names |= {"jscatter": "jupyter-scatter", "lightning_fabric": "lightning-fabric"}
+    names |= {
+        "grpc": "grpcio",
+        "jscatter": "jupyter-scatter",
+        "lightning_fabric": "lightning-fabric",
+    }
     imported = set()
     for file in (ROOT / "socketlab").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

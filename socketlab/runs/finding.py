@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from socketlab.data.schema import UnknownName
 from socketlab.models.export import ExportError
-from socketlab.runs.folders import RUNS_FOLDER, is_run, known_runs
+from socketlab.runs.folders import find_folder
 from socketlab.runs.keeping import model_file
-from socketlab.runs.places import at_home
 from socketlab.runs.record import Record, Run
 from socketlab.runs.sweeps.record import is_sweep
 
@@ -39,16 +37,14 @@ def find_run(run: str | Path) -> Run:
     Raises:
         ValueError: where neither is there, with the runs that are; also for a sweep's folder.
     """
-    for folder in (Path(run).expanduser(), at_home(RUNS_FOLDER) / str(run)):
-        if is_run(folder):
-            return Run(folder)
-        if is_sweep(folder):
-            inside = ", ".join(sorted(file.parent.name for file in folder.glob("*/run.json")))
-            raise ValueError(
-                f"{str(run)!r} is a sweep. Name one of its runs, as in {folder.name}/RUN. "
-                f"It has: {inside or 'none yet'}."
-            )
-    raise ValueError(f"{UnknownName('run', run, known_runs())} Or give the path of a run's folder.")
+    folder = find_folder(run)
+    if is_sweep(folder):
+        inside = ", ".join(sorted(file.parent.name for file in folder.glob("*/run.json")))
+        raise ValueError(
+            f"{str(run)!r} is a sweep. Name one of its runs, as in {folder.name}/RUN. "
+            f"It has: {inside or 'none yet'}."
+        )
+    return Run(folder)
 
 
 def choose_stage(run: Run, stage: str | None, chosen: bool) -> Chosen:

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from socketlab.cli.repeat import repeat
+from socketlab.cli.terminal import console
 from socketlab.runs import repeating
 from socketlab.runs.repeat_differences import StageCheck
 from socketlab.runs.repeating import Repeated
@@ -37,7 +38,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def invoke(*words: str) -> Result:
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(repeat)
-    return CliRunner().invoke(app, list(words), env={"COLUMNS": "180"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "width", 180)
+        return CliRunner().invoke(app, list(words))
 
 
 @pytest.fixture

@@ -114,14 +114,11 @@ def test_a_run_that_cannot_work_fails_and_the_others_are_done(
         tmp_path,
         tiny_scenes,
         tiny_data,
-        grid={"method": ["source_only", "tent"], "options.tent.batch_size": [4096]},
+        grid={"method": ["source_only", "tent"], "options.tent.learning_rate": [1e30]},
     )
-    given = yaml.safe_load(file.read_text())
-    given["parameters"]["options"] = {"tent": {"epochs": 1}}
-    file.write_text(yaml.safe_dump(given, sort_keys=False))
     done = socketlab("sweep", str(file))
     assert done.returncode == 1
-    assert "batch_size" in done.stderr
+    assert "has no finite value" in done.stderr
     assert "Done: 3 of 4." in done.stdout
     assert socketlab("status", str(tmp_path / "night")).returncode == 1
 

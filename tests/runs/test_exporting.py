@@ -16,7 +16,7 @@ from torch import Tensor
 from socketlab.models.deployed import load_deployed
 from socketlab.models.deployment import read_deployment
 from socketlab.models.export import ExportError
-from socketlab.runs import exporting, finding
+from socketlab.runs import exporting, folders
 from socketlab.runs.experiment import Experiment
 from socketlab.runs.exporting import export_run, told
 from socketlab.runs.finding import choose_stage, find_run
@@ -209,9 +209,11 @@ def test_what_is_not_there_is_said(
     shutil.rmtree(run.folder / "models")
     with pytest.raises(ExportError, match=r"no transfers\. It has no model at all\. Run 05_"):
         choose_stage(run, None, False)
-    monkeypatch.setattr(finding, "at_home", lambda path: tmp_path)
+    monkeypatch.setattr(folders, "at_home", lambda path: tmp_path)
     assert find_run("mine").folder == tmp_path / "mine"
-    with pytest.raises(ValueError, match=r"Unknown run 'min'. Known: mine. Did you mean 'mine'"):
+    with pytest.raises(
+        ValueError, match=r"Unknown run or sweep 'min'. Known: mine. Did you mean 'mine'"
+    ):
         find_run("min")
 
 

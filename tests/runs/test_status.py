@@ -342,7 +342,7 @@ def test_a_sweep_is_no_run_but_its_runs_are(
     assert find_run("night/socket-0").folder.resolve() == inside
     with pytest.raises(ValueError, match=r"'night' is a sweep\. .* night/RUN.*: socket-0\."):
         find_run("night")
-    with pytest.raises(ValueError, match=r"Known: night/socket-0\."):
+    with pytest.raises(ValueError, match=r"Known: night, night/socket-0\."):
         find_run("nigth/socket-0")
 
 

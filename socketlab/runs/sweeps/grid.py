@@ -147,11 +147,14 @@ def run_name(point: Point) -> str:
 def _word(name: str, value: Any) -> str:
     last = name.rpartition(".")[2]
     if isinstance(value, str):
-        plain = re.sub(r"[^\w.+-]+", ".", value).strip(".-")
-        return plain or f"{last}{_digest(value)}"
+        return _plain(value) or f"{last}{_digest(value)}"
     if isinstance(value, bool | int | float):
-        return re.sub(r"[^\w.+-]+", ".", f"{last}{value}")
+        return _plain(f"{last}{value}")
     return f"{last}{_digest(value)}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", ".", text).strip("._-")
 
 
 def _digest(value: Any) -> str:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from socketlab.runs.parameters import ParameterError
+from socketlab.runs.shared_parameters import Name
 from socketlab.runs.sweeps.grid import (
     SweepFile,
     named_points,
@@ -105,6 +107,12 @@ def test_runs_are_named_by_their_values() -> None:
         "compile": False,
     }
     assert run_name(point) == "socket-a.depth-seed3-pair_weight0.1-compileFalse"
+
+
+@pytest.mark.parametrize("value", [1e30, -0.5, "ä/ß", "_x", "..", "", None, [1], {"a": 1}])
+def test_every_value_gives_a_name_that_a_run_may_have(value: Any) -> None:
+    name = run_name({"options.tent.learning_rate": value, "seed": 0})
+    assert TypeAdapter(Name).validate_python(name) == name
 
 
 def test_values_that_look_alike_in_a_name_get_names_of_their_own() -> None:

@@ -1,7 +1,7 @@
 """The one training loop: a generator of `Step` records that knows nothing about who watches it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,8 @@ def run_task(
         _follow(task, task.orders, factor, state)
         return
     with preemption.training(), _leading(task, state, steps_left) as tell:
-        yield from _train(task, first_epoch, factor, evaluate, controls, state, tell)
+        training = _Training(task, factor, evaluate, controls or Controls(), state, tell)
+        yield from training.steps(first_epoch)
 
 
 Tell = Callable[..., list[Any]]
@@ -76,97 +77,123 @@ def _leading(task: Task, state: StateFile | None, steps_left: int) -> Iterator[T
         yield followers.tell
 
 
-def _train(
-    task: Task,
-    first_epoch: int,
-    factor: float,
-    evaluate: Scorer | None,
-    controls: Controls | None,
-    state: StateFile | None,
-    tell: Tell,
-) -> Iterator[Step]:
-    controls = controls or Controls()
-    total_steps = task.epochs * task.steps_per_epoch
-    within = state.load_within(first_epoch) if state is not None else None
-    first_step = first_epoch * task.steps_per_epoch
-    weights = task.weights
-    if within is not None:
-        first_step, weights = int(within["step"]), task.weights | within["weights"]
-        factor = float(within[LEARNING_RATE_FACTOR])
-    controls.begin(weights, factor, first_step, total_steps)
-    began = time.monotonic()
+class _Training:
+    """The steps of a training, from where its state is to its end.
 
-    def report(kind: Any, epoch: int, step: int, **more: Any) -> Step:
-        rates = {group["name"]: float(group["lr"]) for group in task.optimiser.param_groups}
-        seconds = time.monotonic() - began
-        return Step(kind, epoch, task.epochs, step, total_steps, rates, seconds=seconds, **more)
+    Attributes:
+        factor: what all learning rates are multiplied by.
+        within: the state of an epoch that was broken off between two steps, until it is used.
+    """
 
-    def seen() -> dict[str, Any]:
-        tell("look")
-        look = task.look()
-        evaluation = evaluate(task.model, task.known()) if evaluate is not None else None
-        return {"look": look, "evaluation": evaluation}
+    def __init__(
+        self,
+        task: Task,
+        factor: float,
+        evaluate: Scorer | None,
+        controls: Controls,
+        state: StateFile | None,
+        tell: Tell,
+    ) -> None:
+        self._task, self._evaluate, self._controls = task, evaluate, controls
+        self._state, self._tell = state, tell
+        self._total = task.epochs * task.steps_per_epoch
+        self._began = time.monotonic()
+        self.factor = factor
+        self.within: dict[str, Any] | None = None
 
-    def between_steps(epoch: int, step: int) -> Iterator[Step]:
-        while True:
-            if controls.take_save():
-                yield report("saved", epoch, step)
-            if controls.stopped or controls.preempted or not controls.paused:
+    def steps(self, first_epoch: int) -> Iterator[Step]:
+        """What happens, from the beginning of an epoch or from within it."""
+        task = self._task
+        first_step, weights = first_epoch * task.steps_per_epoch, task.weights
+        self.within = self._state.load_within(first_epoch) if self._state is not None else None
+        if self.within is not None:
+            first_step, weights = int(self.within["step"]), weights | self.within["weights"]
+            self.factor = float(self.within[LEARNING_RATE_FACTOR])
+        self._controls.begin(weights, self.factor, first_step, self._total)
+        self._end_if_preempted(first_epoch, first_step)
+        if first_epoch == 0 and self.within is None:
+            yield self._report("start", 0, 0, **self._seen())
+        for epoch in range(first_epoch, task.epochs):
+            self._end_if_preempted(epoch, first_step)
+            ended = yield from self._epoch(epoch, first_step)
+            if not ended:
                 return
-            yield report("paused", epoch, step)
-            time.sleep(0.02)
+            first_step = (epoch + 1) * task.steps_per_epoch
+        self._end_if_preempted(task.epochs, self._total)
 
-    def end_if_preempted(epoch: int, step: int, record: TermRecord | None = None) -> None:
-        """Save how far the epoch has come, where it has begun, and end."""
-        if not controls.preempted:
-            return
-        if state is not None and record is not None and step > epoch * task.steps_per_epoch:
-            record.check()
-            _check_weights(task, epoch)
-            random = [drawn_so_far(task), *tell("random")]
-            so_far = {"step": step, "random": random, "terms": record.kept()}
-            state.save_within(snapshot(task, epoch, factor) | so_far)
-        raise Preempted
-
-    end_if_preempted(first_epoch, first_step)
-    if first_epoch == 0 and within is None:
-        yield report("start", 0, 0, **seen())
-
-    for epoch in range(first_epoch, task.epochs):
-        end_if_preempted(epoch, first_step)
+    def _epoch(self, epoch: int, first_step: int) -> Generator[Step, None, bool]:
+        """One epoch, or the rest of it; gives whether it was trained to its end."""
+        task, tell = self._task, self._tell
         tell("epoch", epoch)
         _begin_epoch(task, epoch)
         record = TermRecord(epoch)
-        if within is not None:
+        if self.within is not None:
             tell("within", epoch)
-            go_on_within(task, within)
-            record.restore(within["terms"], task.precision.device)
-            within = None
+            go_on_within(task, self.within)
+            record.restore(self.within["terms"], task.precision.device)
+            self.within = None
         for step in range(first_step, (epoch + 1) * task.steps_per_epoch):
-            yield from between_steps(epoch, step)
-            end_if_preempted(epoch, step, record)
-            if controls.stopped:
+            yield from self._between_steps(epoch, step)
+            self._end_if_preempted(epoch, step, record)
+            if self._controls.stopped:
                 tell("settle")
                 task.settle()
-                yield report("stopped", epoch, step, **seen())
-                return
-            changes = controls.take(step)
+                yield self._report("stopped", epoch, step, **self._seen())
+                return False
+            changes = self._controls.take(step)
             tell("step", step, changes)
-            factor = _changed(task, factor, changes)
-            terms = _taken(task, factor, step)
+            self.factor = _changed(task, self.factor, changes)
+            terms = _taken(task, self.factor, step)
             record.add(step, terms)
-            yield report("step", epoch, step + 1, terms=terms, changes=changes)
+            yield self._report("step", epoch, step + 1, terms=terms, changes=changes)
         means = record.means()
         _check_weights(task, epoch)
         tell("settle")
         task.settle()
         done = epoch + 1
-        yield report("epoch", done, done * task.steps_per_epoch, terms=means, **seen())
+        at = done * task.steps_per_epoch
+        yield self._report("epoch", done, at, terms=means, **self._seen())
         # Only now: whoever watches has written down this epoch, so none is missing after a resume.
-        if state is not None:
-            state.save(snapshot(task, done, factor))
-        first_step = done * task.steps_per_epoch
-    end_if_preempted(task.epochs, total_steps)
+        if self._state is not None:
+            self._state.save(snapshot(task, done, self.factor))
+        return True
+
+    def _report(self, kind: Any, epoch: int, step: int, **more: Any) -> Step:
+        task = self._task
+        rates = {group["name"]: float(group["lr"]) for group in task.optimiser.param_groups}
+        more["seconds"] = time.monotonic() - self._began
+        return Step(kind, epoch, task.epochs, step, self._total, rates, **more)
+
+    def _seen(self) -> dict[str, Any]:
+        self._tell("look")
+        task, evaluate = self._task, self._evaluate
+        look = task.look()
+        evaluation = evaluate(task.model, task.known()) if evaluate is not None else None
+        return {"look": look, "evaluation": evaluation}
+
+    def _between_steps(self, epoch: int, step: int) -> Iterator[Step]:
+        controls = self._controls
+        while True:
+            if controls.take_save():
+                yield self._report("saved", epoch, step)
+            if controls.stopped or controls.preempted or not controls.paused:
+                return
+            yield self._report("paused", epoch, step)
+            time.sleep(0.02)
+
+    def _end_if_preempted(self, epoch: int, step: int, record: TermRecord | None = None) -> None:
+        """Save how far the epoch has come, where it has begun, and end."""
+        if not self._controls.preempted:
+            return
+        task = self._task
+        begun = record is not None and step > epoch * task.steps_per_epoch
+        if self._state is not None and record is not None and begun:
+            record.check()
+            _check_weights(task, epoch)
+            random = [drawn_so_far(task), *self._tell("random")]
+            so_far = {"step": step, "random": random, "terms": record.kept()}
+            self._state.save_within(snapshot(task, epoch, self.factor) | so_far)
+        raise Preempted
 
 
 def _follow(task: Task, orders: "Orders", factor: float, state: StateFile | None) -> None:

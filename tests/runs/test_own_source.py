@@ -262,7 +262,7 @@ def test_the_notebooks_run_to_their_end(
         "steps": ["02_train_source", {"notebook": "05_transfer", "film": 4}],
     }
     monkeypatch.chdir(root)
-    (folder,) = run_all(plan([], shared, {}))
+    (folder,) = run_all(plan([], shared, {}), warm=True)
     record = Run(folder).read()
     assert record.status == "done"
     assert set(record.stages) == {STAGE, SOURCE_ONLY, SOCKET}

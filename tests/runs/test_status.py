@@ -135,7 +135,8 @@ def test_asking_does_not_keep_anybody_from_working(tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", **training())
     (folder / LOCK).touch()
     read_status(folder)
-    FileLock(folder / LOCK).acquire(blocking=False)
+    with FileLock(folder / LOCK).acquire(blocking=False) as lock:
+        assert lock.is_locked
 
 
 def test_a_run_that_ends_while_one_asks_is_not_called_interrupted(

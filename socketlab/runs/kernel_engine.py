@@ -122,6 +122,12 @@ class KernelEngine(Engine):  # type: ignore[misc]
                     value.close()
 
 
+_GUESSES = {
+    signal.SIGKILL: ", perhaps because the machine ran out of memory",
+    signal.SIGABRT: ", perhaps because a library was given no memory",
+}
+
+
 def in_words(exit_code: int) -> str:
     """`was killed by signal 9 (SIGKILL)`: how a process ended, by its exit code."""
     if exit_code >= 0:
@@ -129,7 +135,7 @@ def in_words(exit_code: int) -> str:
     number = -exit_code
     known = number in {one.value for one in signal.Signals}
     name = f" ({signal.Signals(number).name})" if known else ""
-    guess = ", perhaps because the machine ran out of memory" if number == signal.SIGKILL else ""
+    guess = _GUESSES.get(number, "")
     return f"was killed by signal {number}{name}{guess}"
 
 

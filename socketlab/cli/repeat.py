@@ -50,17 +50,16 @@ def show_repeated(found: "list[Repeated]") -> None:
     from socketlab.runs.repeating import total
 
     several = len(found) > 1
-    names = ["run"] * several + ["stage", "equal"]
+    where = [] if all(one.equal for one in found) else ["first epoch", "largest difference"]
+    names = ["run"] * several + ["stage", "equal", "numbers", *where, "weights", "answers"]
     table = Table(*(Column(name, overflow="fold") for name in names))
-    for name in ("numbers", "first epoch", "largest difference", "weights", "answers"):
-        table.add_column(name, overflow="fold")
     for one in found:
         for check in one.checks:
-            numbers = f"{check.numbers - check.different} of {check.numbers}"
-            epoch = "" if check.epoch is None else str(check.epoch)
-            about = [check.stage, "yes" if check.equal else "no", numbers, epoch, check.largest]
-            row = [*about, check.weights, check.answers]
-            table.add_row(*([one.run] * several), *(Text(word) for word in row))
+            row = [one.run] * several + [check.stage, "yes" if check.equal else "no"]
+            row.append(f"{check.numbers - check.different} of {check.numbers}")
+            if where:
+                row += ["" if check.epoch is None else str(check.epoch), check.largest]
+            table.add_row(*(Text(word) for word in [*row, check.weights, check.answers]))
     console.print(table)
     for one in found:
         who = f"{one.run}: " if several else ""
@@ -73,9 +72,9 @@ def show_repeated(found: "list[Repeated]") -> None:
             say(f"{who}equal, bit for bit.")
         else:
             first = next((check for check in one.checks if not check.equal), None)
-            where = f"differs first in {first.stage}" if first else "failed"
+            place = f"differs first in {first.stage}" if first else "failed"
             epoch = f", epoch {first.epoch}" if first and first.epoch is not None else ""
-            say(f"{who}{where}{epoch}. Most likely: {one.reason}")
+            say(f"{who}{place}{epoch}. Most likely: {one.reason}")
     equal, repeated = total(found)
     if several:
         say(f"{equal} of {repeated} runs are equal, bit for bit.")

@@ -32,9 +32,10 @@ def sweep(
 ) -> None:
     """Run a grid of notebooks, and write one report of all of them.
 
-    What several runs need (prepared data, source models, translators) is made once. A run that is
-    done is passed over, so the same command goes on after whatever has happened. Exit status: 0
-    all runs are done, 1 some failed.
+    What several runs need (prepared data, source models, translators) is
+    made once. A run that is done is passed over, so the same command goes on
+    after whatever has happened. The exit status is 0 where all runs are done,
+    1 where some are not, 143 after SIGTERM.
     """
     from socketlab.runs.sweeps.driver import find_sweep, run_sweep
     from socketlab.runs.sweeps.jobs import jobs_of, sweep_folder

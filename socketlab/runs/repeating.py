@@ -146,7 +146,7 @@ def _repeated(run: Path, place: Path, plan: RepeatPlan, say: Say, command: str) 
     for note in plan.notes:
         say(f"Note: {note}.")
     try:
-        run_all(plan.planned, command=command, environment=_threads(plan.threads))
+        run_all(plan.planned, command=command, environment=_threads(plan.threads), warm=True)
     except NotebookFailed as error:
         return Repeated(run.name, notes=plan.notes, failed=str(error), reason=f"{error}.")
     then, now = Run(run).read(), Run(place).read()

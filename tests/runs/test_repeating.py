@@ -341,7 +341,7 @@ class Notebooks:
         self.shared, self.fails = set[str | None](), ""
 
     def __call__(
-        self, planned: Sequence[Planned], *, command: str, environment: dict[str, str]
+        self, planned: Sequence[Planned], *, command: str, environment: dict[str, str], warm: bool
     ) -> list[Path]:
         folder = planned[0].parameters.folder
         self.asked.append((folder, environment))

@@ -133,10 +133,10 @@ def in_words(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     number = -exit_code
-    known = number in {one.value for one in signal.Signals}
-    name = f" ({signal.Signals(number).name})" if known else ""
-    guess = _GUESSES.get(number, "")
-    return f"was killed by signal {number}{name}{guess}"
+    if number not in {one.value for one in signal.Signals}:
+        return f"was killed by signal {number}"
+    known = signal.Signals(number)
+    return f"was killed by signal {number} ({known.name}){_GUESSES.get(known, '')}"
 
 
 papermill_engines.register(NAME, KernelEngine)

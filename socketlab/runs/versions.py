@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import platform
 import re
+import site
 from pathlib import Path
 
 PACKAGES = ("socketlab", "torch", "torchvision", "timm", "numpy", "scikit-learn", "umap-learn")
@@ -19,9 +20,10 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    found = {
-        str(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()
-    }
+    # Not all of sys.path: a worker of Ray has Ray's own copies of a few packages there.
+    places = [*site.getsitepackages(), site.getusersitepackages()]
+    listed = importlib.metadata.distributions(path=places)
+    found = {str(each.metadata["Name"]): each.version for each in listed}
     return tuple(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

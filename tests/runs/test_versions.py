@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,3 +80,16 @@ def test_a_session_records_its_machine_and_its_mode(tmp_path: Path) -> None:
         assert ("deterministic" in device["reason"]) == deterministic
         assert device["instructions"] and device["cpu"]
         assert torch.are_deterministic_algorithms_enabled() == deterministic
+
+
+def test_what_a_library_carries_with_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried = tmp_path / "carried-1.0.dist-info"
+    carried.mkdir()
+    (carried / "METADATA").write_text("Metadata-Version: 2.1\nName: carried\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    versions._installed.cache_clear()
+    assert importlib.metadata.version("carried") == "1.0"
+    assert "carried" not in versions.packages()
+    assert versions.packages()["socketlab"] == versions.versions()["socketlab"]

@@ -10,6 +10,8 @@ from PIL import Image
 from socketlab.data.manifest import load_manifest
 from socketlab.data.opening import open_views
 from socketlab.data.store import prepare
+from socketlab.runs.sweeps.grid import read_sweep_file
+from socketlab.runs.sweeps.jobs import jobs_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -36,6 +38,17 @@ def test_the_manifest_of_ones_own_camera_works(tmp_path: Path) -> None:
     assert len(views.source.images) == len(views.target.images) == 16
     assert views.pairs is not None and len(views.pairs) == 6
     assert views.evaluation.classes == ("mug", "lamp")
+
+
+def test_the_sweep_of_the_readme_can_be_planned(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(sweep: my_night.*?)```", README.read_text(), re.DOTALL)
+    file = tmp_path / "my_night.yaml"
+    file.write_text(text)
+    jobs = jobs_of(read_sweep_file(file))
+    names = [job.name for job in jobs if job.kind == "run"]
+    assert len(names) == 3 * 2 * 3 - 3 + 1
+    for named in re.findall(r"my_night/([\w.-]+)", README.read_text()):
+        assert named in names
 
 
 @pytest.mark.parametrize("page", PAGES)

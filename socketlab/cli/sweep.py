@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from socketlab.cli.terminal import console, fail, say
 
@@ -68,7 +68,7 @@ def sweep(
 
 
 def _show(planned: "list[Job]") -> None:
-    table = Table("job", "notebooks", "after")
+    table = Table(*(Column(name, overflow="fold") for name in ("job", "notebooks", "after")))
     for job in planned:
         table.add_row(job.name, ", ".join(name for name, _ in job.steps), ", ".join(job.after))
     console.print(table)

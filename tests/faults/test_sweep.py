@@ -43,19 +43,20 @@ class Sweep:
         given = {"sweep": "small", "parameters": parameters, "grid": {"seed": [0, 1]}}
         self.file.write_text(yaml.safe_dump(given))
 
-    def start(self) -> Process:
+    def start(self, engine: str = "local") -> Process:
         """Start it as a person would."""
+        words = ["sweep", str(self.file), "--engine", engine]
         return subprocess.Popen(
-            [sys.executable, "-m", "socketlab.cli", "sweep", str(self.file)],
+            [sys.executable, "-m", "socketlab.cli", *words],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def finish(self) -> str:
+    def finish(self, engine: str = "local") -> str:
         """Start it and wait for its good end; what it said."""
-        process = self.start()
+        process = self.start(engine)
         said, _ = process.communicate(timeout=WAIT)
         assert process.returncode == 0, said
         return said
@@ -125,8 +126,11 @@ def test_a_killed_kernel_is_begun_again(sweep: Sweep, undisturbed: dict[str, Any
     assert sweep.numbers() == undisturbed
 
 
-def test_after_sigterm_the_same_command_goes_on(sweep: Sweep, undisturbed: dict[str, Any]) -> None:
-    process = sweep.start()
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_after_sigterm_the_same_command_goes_on(
+    sweep: Sweep, undisturbed: dict[str, Any], engine: str
+) -> None:
+    process = sweep.start(engine)
     sweep.until_training(process)
     process.terminate()
     said, _ = process.communicate(timeout=60)
@@ -134,7 +138,7 @@ def test_after_sigterm_the_same_command_goes_on(sweep: Sweep, undisturbed: dict[
     stopped = sweep.records()["seed0"]
     assert stopped.status == "stopped"
     assert "SIGTERM" in stopped.reason
-    sweep.finish()
+    sweep.finish(engine)
     assert sweep.numbers() == undisturbed
 
 

@@ -242,6 +242,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.faults
 def test_a_kernel_that_is_killed_leaves_no_process_behind() -> None:
     command = [sys.executable, "-c", LEADER, __file__]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -257,6 +257,7 @@ def test_what_is_done_is_passed_over(
 # --- (b) killed in the middle -------------------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_a_run_that_was_killed_ends_with_the_same_numbers(
     undisturbed: Any, workplace: Workplace
 ) -> None:

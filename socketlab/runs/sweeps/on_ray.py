@@ -124,12 +124,20 @@ def run_on_ray(
         references[job.name] = task.remote(job, *needed)
         by_reference[references[job.name]] = job
     found: dict[str, Outcome] = {}
-    before = signal.signal(signal.SIGTERM, _terminate)
+    told_to_end = threading.Event()
+
+    def end(*_about: object) -> None:
+        told_to_end.set()
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         _gather(by_reference, found, folder, told)
-    except (Terminated, KeyboardInterrupt):
+    except (SystemExit, KeyboardInterrupt):  # Ray makes another SystemExit of ours
         ending.touch()
         ray.wait(list(by_reference), num_returns=len(by_reference), timeout=PATIENCE)
+        if told_to_end.is_set():
+            raise Terminated from None
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -157,10 +165,6 @@ def _gather(
             outcome = refuse(job, folder, reason or _said(error))
         found[job.name] = outcome
         told(job, outcome)
-
-
-def _terminate(*_about: object) -> None:
-    raise Terminated
 
 
 @contextmanager

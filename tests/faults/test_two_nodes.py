@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from socketlab.runs.addresses import LOOPBACK, free_port
 from socketlab.runs.record import Run
 from socketlab.runs.sweeps.record import read_sweep
 
@@ -30,9 +31,9 @@ class Cluster:
         os.environ.update(secure_environment())
         from ray.cluster_utils import Cluster as RayCluster
 
-        self._ray = RayCluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
+        # Ray's own port is somebody else's where another Ray runs on this machine.
+        about = {"include_dashboard": False, "dashboard_port": free_port(LOOPBACK)}
+        self._ray = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, **about})
         self.address = self._ray.address
         self.killed = 0
         self._second: Any = None

@@ -25,16 +25,17 @@ import pandas as pd
 
 from socketlab.data.layouts import layout_functions
 from socketlab.data.layouts.records import PreparationError, partner_keys
-from socketlab.data.layouts.threads import cores, in_threads
+from socketlab.data.layouts.threads import cores
 from socketlab.data.pace import Pace
 from socketlab.data.schema import Manifest, Progress, Say
 from socketlab.data.store_files import (
+    SAMPLES_FILE,
     STORE_VERSION,
     array_file,
+    checksums,
     dtype_of,
     library_versions,
     open_array,
-    sha256_of,
 )
 from socketlab.data.whole_files import replace_file
 
@@ -209,16 +210,15 @@ def _save(given: Preparation, folder: Path, done: Flags) -> None:
 
 
 def _finish(given: Preparation, folder: Path) -> None:
-    given.samples.to_parquet(folder / "samples.parquet", index=False)
-    files = [array_file(name) for name in given.shapes]
-    sums = in_threads(sha256_of, [folder / file for file in files], at_once=cores())
+    given.samples.to_parquet(folder / SAMPLES_FILE, index=False)
+    files = [*(array_file(name) for name in given.shapes), SAMPLES_FILE]
     record = {
         "name": given.manifest.name,
         "manifest_sha256": given.manifest.digest(),
         "size": given.size,
         "store_version": STORE_VERSION,
         "images": {name: shape[0] for name, shape in given.shapes.items()},
-        "sha256": dict(zip(files, sums, strict=True)),
+        "sha256": checksums(folder, files),
         "versions": library_versions(),
     }
     replace_file(folder / "store.json", (json.dumps(record, indent=2) + "\n").encode())

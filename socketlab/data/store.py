@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from socketlab.data.layouts.records import PreparationError
 from socketlab.data.locks import alone
 from socketlab.data.preparing import Preparation, fill_store
 from socketlab.data.schema import Manifest, Progress, Say, UnknownName, sensor_of
-from socketlab.data.store_files import STORE_VERSION, array_file, sha256_of
+from socketlab.data.store_files import SAMPLES_FILE, STORE_VERSION, array_file, damaged_files
 
 Counts = Mapping[tuple[str, str, str], int]
 """Images by domain, class and split."""
@@ -56,9 +57,8 @@ class Store:
         return images
 
     def verify(self) -> list[str]:
-        """Array files whose SHA-256 is not the one written when they were prepared."""
-        written = json.loads((self.folder / "store.json").read_text())["sha256"]
-        return [name for name, digest in written.items() if sha256_of(self.folder / name) != digest]
+        """Files whose SHA-256 is not the one written when they were prepared, or that are gone."""
+        return damaged_files(self.folder)
 
 
 def prepare(
@@ -71,6 +71,9 @@ def prepare(
     progress: Progress | None = None,
 ) -> Store:
     """Decode (or render) every image once at `size` x `size`; a second call finds the store.
+
+    What it finds is compared with the checksums that were written with it; damaged, it is made
+    anew. `open_store` reads no pixels and compares nothing.
 
     `root`: the data set's folder, None to look for it (see `acquire.resolve_root`). `say` hears
     one line per stage, and how far it is where no terminal shows that; `progress` hears (images
@@ -101,6 +104,8 @@ def prepare(
         partial = folder.with_name(f".{folder.name}.partial")
         given = Preparation(manifest, where, samples, size)
         fill_store(given, partial, say=tell, progress=progress)
+        if folder.exists():
+            shutil.rmtree(folder)  # damaged, and until now perhaps of use to somebody
         os.replace(partial, folder)
     tell(f"Prepared {len(samples)} images: {folder}")
     return open_store(manifest, size=size, data_dir=data_dir)
@@ -109,10 +114,12 @@ def prepare(
 def _is_prepared(folder: Path, manifest: Manifest, size: int, tell: Say) -> bool:
     if not (folder / "store.json").is_file():
         return False
-    tell(
-        f"{manifest.name} is already prepared at {size} px: {folder} "
-        "(delete that folder to prepare it anew)"
-    )
+    called = f"{manifest.name} is already prepared at {size} px: {folder}"
+    damaged = damaged_files(folder)
+    if damaged:
+        tell(f"{called}, but not as it was written: {', '.join(damaged)}. It is prepared anew")
+        return False
+    tell(f"{called} (delete that folder to prepare it anew)")
     return True
 
 
@@ -125,7 +132,7 @@ def open_store(manifest: Manifest, *, size: int, data_dir: Path = DATA_FOLDER) -
             f"Run: socketlab data prepare {manifest.name} --size {size}"
             + ("" if data_dir == DATA_FOLDER else f" --data-dir {data_dir}")
         )
-    samples = pd.read_parquet(folder / "samples.parquet")
+    samples = pd.read_parquet(folder / SAMPLES_FILE)
     try:
         check_counts(manifest, samples)
     except PreparationError as error:

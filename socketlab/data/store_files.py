@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from socketlab.data.domain_schema import Domain
+from socketlab.data.layouts.threads import cores, in_threads
 
 STORE_VERSION = 1
+SAMPLES_FILE = "samples.parquet"
 
 
 def array_file(domain: str) -> str:
@@ -28,6 +32,26 @@ def sha256_of(path: Path) -> str:
     """SHA-256 (hexadecimal) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(folder: Path, files: Sequence[str]) -> dict[str, str | None]:
+    """SHA-256 of each file in `folder`; None where there is none."""
+
+    def checksum(name: str) -> str | None:
+        path = folder / name
+        return sha256_of(path) if path.is_file() else None
+
+    return dict(zip(files, in_threads(checksum, files, at_once=cores()), strict=True))
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Files of a store that are gone, or are not as its ``store.json`` says they were written."""
+    try:
+        written = json.loads((folder / "store.json").read_text())["sha256"]
+        found = checksums(folder, list(written))
+        return [name for name in written if found[name] != written[name]]
+    except (ValueError, LookupError, TypeError):
+        return ["store.json"]
 
 
 def library_versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
 from socketlab.runs.kernels import KernelServer
+from socketlab.runs.time_limit import TimeLimit
 
 NAME = "socketlab"
 
@@ -42,6 +43,10 @@ class WatchedProvisioner(LocalProvisioner):
         if self.has_process and code is not None:
             self.exit_code = code
         return code
+
+    def at_work(self) -> int | None:
+        """The number of the kernel's process; None before it was started and after its end."""
+        return self.pid if self.has_process and self.exit_code is None else None
 
     async def send_signal(self, signum: int) -> None:
         """As `LocalProvisioner`; but an interrupt is for a cell, an idle kernel gets none."""
@@ -72,6 +77,7 @@ class KernelEngine(Engine):  # type: ignore[misc]
         environment: Mapping[str, str],
         kernel_cwd: str,
         warm: KernelServer | None,
+        time_limit: TimeLimit,
         start_timeout: int = 60,
         log_output: bool = False,
         input_path: str = "",
@@ -105,7 +111,8 @@ class KernelEngine(Engine):  # type: ignore[misc]
         before, context = contextvars.copy_context(), contextvars.copy_context()
         try:
             # nbclient cleans up after a manager that it was given only where it is told to.
-            context.run(client.execute, env=dict(environment), cwd=kernel_cwd, cleanup_kc=True)
+            with time_limit.watching(provisioner.at_work):
+                context.run(client.execute, env=dict(environment), cwd=kernel_cwd, cleanup_kc=True)
         except ChildProcessError as error:
             raise KernelEnded(str(error)) from error
         except RuntimeError as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 from socketlab.runs.places import home
 from socketlab.runs.planning import Planned
 from socketlab.runs.record import PART_VARIABLE
+from socketlab.runs.report_values import duration
+from socketlab.runs.time_limit import TimeLimit
 from socketlab.widgets.live import HEADLESS_VARIABLE
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def run_notebook(
     *,
     environment: Mapping[str, str] | None = None,
     warm: bool = False,
+    seconds: float | None = None,
 ) -> None:
     """Execute one notebook in its own kernel; the executed copy lies in the run's folder.
 
@@ -48,15 +51,15 @@ def run_notebook(
         environment: variables of the kernel, beside this process's.
         warm: fork the kernel from a process that has imported what notebooks import, which this
             process starts once; an ordinary one where that cannot be, and `out` says why.
+        seconds: that it may take; then it is told to save and end, and killed if it does not.
 
     Raises:
         NotebookFailed: if a cell raised; the last line of the error is in it.
-        KernelDied: if the kernel's process ended, and how.
+        KernelDied: if the kernel's process ended, and how, or took too long.
     """
     import papermill
-    from papermill.exceptions import PapermillExecutionError
 
-    from socketlab.runs.kernel_engine import NAME, KernelEnded
+    from socketlab.runs.kernel_engine import NAME
 
     # It warns of every parameter that a notebook leaves at its default; ours are checked.
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -65,6 +68,7 @@ def run_notebook(
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{planned.part}.ipynb"
     temporary = folder / f".{planned.part}.partial.ipynb"
+    time_limit = TimeLimit(seconds)
     variables = {**os.environ, **HEADLESS, PART_VARIABLE: planned.part, **(environment or {})}
     try:
         papermill.execute_notebook(
@@ -81,16 +85,28 @@ def run_notebook(
             # Not papermill's `cwd`, which is that of this process meanwhile.
             kernel_cwd=str(home()),
             warm=_server(variables, out) if warm else None,
+            time_limit=time_limit,
         )
-    except PapermillExecutionError as error:
-        raise NotebookFailed(f"{error.ename}: {error.evalue}") from error
-    except KernelEnded as error:
-        raise KernelDied(str(error)) from error
     except Exception as error:
-        raise NotebookFailed(f"{type(error).__name__}: {error}") from error
+        raise _failure(error, time_limit) from error
     finally:
         if temporary.exists():
             os.replace(temporary, output)
+
+
+def _failure(error: Exception, time_limit: TimeLimit) -> NotebookFailed:
+    from papermill.exceptions import PapermillExecutionError
+
+    from socketlab.runs.kernel_engine import KernelEnded
+
+    if time_limit.passed:
+        allowed = duration(time_limit.seconds)
+        return KernelDied(f"it took longer than the {allowed} that it was given, and was ended")
+    if isinstance(error, PapermillExecutionError):
+        return NotebookFailed(f"{error.ename}: {error.evalue}")
+    if isinstance(error, KernelEnded):
+        return KernelDied(str(error))
+    return NotebookFailed(f"{type(error).__name__}: {error}")
 
 
 def _server(environment: Mapping[str, str], out: TextIO) -> "KernelServer | None":

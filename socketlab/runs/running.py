@@ -44,6 +44,7 @@ def run_all(
     command: str = "",
     environment: Mapping[str, str] = _NOTHING,
     warm: bool = False,
+    seconds: float | None = None,
     out: TextIO | None = None,
     say: Say = _SAY,
 ) -> list[Path]:
@@ -59,6 +60,7 @@ def run_all(
         command: what `run.json` says was called.
         environment: variables of the kernels, beside this process's.
         warm: fork kernels from a process that has imported what notebooks import.
+        seconds: that each notebook may take.
         out: where their output is printed; by default where this process prints.
         say: is told that another process is waited for, and which notebook runs.
 
@@ -67,11 +69,12 @@ def run_all(
 
     Raises:
         NotebookFailed: at the first notebook that fails; `run.json` has the reason.
-        KernelDied: if its kernel's process ended; begun again, it may well succeed.
+        KernelDied: if its kernel's process ended, or took too long; begun again, it may well
+            succeed.
         Terminated: after SIGTERM.
         OSError: if there is no space left for a first record of the run.
     """
-    how = _How(again, command, environment, warm, out or sys.stdout, say)
+    how = _How(again, command, environment, warm, seconds, out or sys.stdout, say)
     folders = list(dict.fromkeys(item.parameters.folder for item in planned))
     for folder in folders:
         mine = [item for item in planned if item.parameters.folder == folder]
@@ -87,6 +90,7 @@ class _How:
     command: str
     environment: Mapping[str, str]
     warm: bool
+    seconds: float | None
     out: TextIO
     say: Say
 
@@ -144,7 +148,11 @@ class _Attempt:
         try:
             with self._signals.at_work():
                 run_notebook(
-                    item, self._how.out, environment=self._how.environment, warm=self._how.warm
+                    item,
+                    self._how.out,
+                    environment=self._how.environment,
+                    warm=self._how.warm,
+                    seconds=self._how.seconds,
                 )
             if self._run.read().notebooks[item.part].status != "done":
                 reason = "the notebook ended without its last cell; its kernel may have been killed"

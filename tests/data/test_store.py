@@ -90,6 +90,27 @@ def test_store_record_and_verification(small: Any) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     assert store.verify() == ["cam_rgb.npy"]
+    (store.folder / "samples.parquet").unlink()
+    assert store.verify() == ["cam_rgb.npy", "samples.parquet"]
+
+
+@pytest.mark.parametrize("file", ["cam_depth.npy", "samples.parquet", "store.json"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_damaged_store_is_prepared_anew(small: Any, file: str, gone: bool) -> None:
+    store = prepared(small)
+    before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    if gone:
+        (store.folder / file).unlink()
+    else:
+        (store.folder / file).write_bytes(before[file][:-1] + b"?")
+    heard: list[str] = []
+    assert prepared(small, say=heard.append).folder == store.folder
+    assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
+    if not (gone and file == "store.json"):  # what is not finished looks so, too
+        assert f"but not as it was written: {file}. It is prepared anew" in heard[0]
+    heard.clear()
+    prepared(small, say=heard.append)
+    assert len(heard) == 1 and "is already prepared" in heard[0]
 
 
 def test_folder_names_follow_what_decides_the_pixels(small: Any) -> None:

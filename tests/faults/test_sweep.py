@@ -40,8 +40,12 @@ class Sweep:
             "data_dir": str(data),
             "runs_dir": str(place / "runs"),
         }
-        given = {"sweep": "small", "parameters": parameters, "grid": {"seed": [0, 1]}}
-        self.file.write_text(yaml.safe_dump(given))
+        self.given = {"sweep": "small", "parameters": parameters, "grid": {"seed": [0, 1]}}
+        self.write()
+
+    def write(self, **more: Any) -> None:
+        """Write its file, with these entries beside the others."""
+        self.file.write_text(yaml.safe_dump(self.given | more))
 
     def start(self, engine: str = "local") -> Process:
         """Start it as a person would."""
@@ -122,6 +126,25 @@ def test_a_killed_kernel_is_begun_again(sweep: Sweep, undisturbed: dict[str, Any
     tries = [each.ended for each in sweep.records()["seed0"].tries]
     assert len(tries) == 2
     assert "killed by signal 9 (SIGKILL)" in tries[0]
+    assert tries[1] == "done"
+    assert sweep.numbers() == undisturbed
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_kernel_that_hangs_is_ended_and_begun_again(
+    sweep: Sweep, undisturbed: dict[str, Any], engine: str
+) -> None:
+    sweep.write(resources={"hours": 60 / 3600})
+    process = sweep.start(engine)
+    sweep.until_training(process)
+    kernel = kernel_of(sweep.folder / "seed0")
+    assert kernel is not None
+    os.kill(kernel, signal.SIGSTOP)  # deaf to SIGTERM, as one that hangs in a driver
+    said, _ = process.communicate(timeout=WAIT)
+    assert process.returncode == 0, said
+    tries = [each.ended for each in sweep.records()["seed0"].tries]
+    assert len(tries) == 2
+    assert tries[0].endswith("took longer than the 1 min 00 s that it was given, and was ended")
     assert tries[1] == "done"
     assert sweep.numbers() == undisturbed
 

@@ -16,8 +16,9 @@ import nbformat
 import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
+from papermill.iorw import papermill_io
 
-from socketlab.runs import kernels
+from socketlab.runs import kernels, time_limit
 from socketlab.runs.kernel_engine import in_words
 from socketlab.runs.notebooks import KernelDied, NotebookFailed, run_notebook
 from socketlab.runs.parameters import validate
@@ -41,6 +42,8 @@ def planned(tmp_path: Path, tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch) 
     for folder in ("notebooks", "data_manifests"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
+    # Notebooks executed at the same time leave papermill with the folder of an earlier one.
+    papermill_io.get_handler("local").cwd(None)
 
     def make(*cells: str, part: str = "05_transfer") -> Planned:
         notebook = nbformat.v4.new_notebook(
@@ -231,6 +234,7 @@ DRIVER = """
 import os
 import papermill
 from socketlab.runs import kernel_engine, kernels
+from socketlab.runs.time_limit import TimeLimit
 
 kernels.PRELOADED = ("ipykernel.kernelapp",)
 papermill.execute_notebook(
@@ -241,6 +245,7 @@ papermill.execute_notebook(
     environment=dict(os.environ),
     kernel_cwd=os.getcwd(),
     warm=kernels.warm_server(os.environ),
+    time_limit=TimeLimit(None),
 )
 """
 WRITES = """
@@ -302,7 +307,13 @@ def test_a_warm_kernel_gives_the_numbers_of_an_ordinary_one(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Weights and rows of every epoch bit by bit, pictures and outputs in kind and number."""
+    """Weights and rows of every epoch bit by bit, pictures, and outputs in kind and order."""
+
+    def outputs(cell: Any) -> Iterator[tuple[str, ...]]:
+        # What a cell prints comes in as many pieces as the machine has time for.
+        for each in cell.get("outputs", []):
+            yield (each["output_type"], *sorted(each.get("data", {})))
+
     monkeypatch.chdir(root)
     found = {}
     for warm in (False, True):
@@ -325,10 +336,51 @@ def test_a_warm_kernel_gives_the_numbers_of_an_ordinary_one(
             {file.name: file.read_bytes() for file in folder.glob("models/*.safetensors")},
             pd.read_parquet(folder / "metrics.parquet").to_dict("records"),
             {file.name: file.read_bytes() for file in folder.glob("figures/*.png")},
-            [
-                [(o["output_type"], sorted(o.get("data", {}))) for o in cell.get("outputs", [])]
-                for cell in notebook["cells"]
-            ],
+            [list(dict.fromkeys(outputs(cell))) for cell in notebook["cells"]],
         )
     assert len(found[True][0]) >= 3
     assert found[True] == found[False]
+
+
+# --- a time limit -------------------------------------------------------------------------------
+
+SLEEPS = "import time; open('began', 'w').close(); time.sleep(300)"
+HANGS = """
+import ctypes, os
+open('began', 'w').write(str(os.getpid()))
+lock, mutex = ctypes.PyDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+lock(mutex), lock(mutex)  # waits for itself and holds the interpreter: no signal is heard
+"""
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_takes_too_long_is_ended(
+    planned: Plan, light: None, tmp_path: Path, warm: bool
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(KernelDied, match=r"longer than the 5.0 s that it was given, and was ended"):
+        run(planned(SLEEPS), warm=warm, seconds=5.0)
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "began").exists()
+
+
+def test_what_hangs_and_hears_nothing_is_killed(
+    planned: Plan, light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limit, "PATIENCE", 1.0)
+    hears_it = "import signal; signal.signal(signal.SIGTERM, lambda *_: None)"
+    with pytest.raises(KernelDied, match=r"longer than the 5.0 s"):
+        run(planned(hears_it, HANGS), warm=True, seconds=5.0)
+    pid = int((tmp_path / "began").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_what_ends_in_time_is_left_alone(planned: Plan, light: None) -> None:
+    out = run(planned("print('one')", "import time; time.sleep(.2); print('two')"), seconds=120.0)
+    assert out.split() == ["one", "two"]
+
+
+def test_an_error_in_time_is_the_notebook_s_own(planned: Plan, light: None) -> None:
+    with pytest.raises(NotebookFailed, match="ValueError: no") as caught:
+        run(planned("raise ValueError('no')"), warm=True, seconds=120.0)
+    assert not isinstance(caught.value, KernelDied)

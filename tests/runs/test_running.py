@@ -101,8 +101,8 @@ def test_papermill_is_told_how(planned: Planned, monkeypatch: pytest.MonkeyPatch
         finish(item)
 
     monkeypatch.setattr(running, "run_notebook", run)
-    run_all([planned], environment={"A": "b"}, warm=True, out=sys.stderr)
-    assert told == [{"environment": {"A": "b"}, "warm": True, "out": sys.stderr}]
+    run_all([planned], environment={"A": "b"}, warm=True, seconds=9.0, out=sys.stderr)
+    assert told == [{"environment": {"A": "b"}, "warm": True, "seconds": 9.0, "out": sys.stderr}]
 
 
 def test_a_run_started_twice_is_run_once(

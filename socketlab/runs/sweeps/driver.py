@@ -74,7 +74,14 @@ def run_sweep(
             places = slots(given.resources, most)
             at_once = f"{len(places)} at once" if len(places) > 1 else "one after another"
             say(f"{len(jobs)} jobs in {folder}, {at_once}")
-            return run_locally(jobs, folder, places=places, retries=given.retries, told=told)
+            return run_locally(
+                jobs,
+                folder,
+                places=places,
+                retries=given.retries,
+                told=told,
+                seconds=given.resources.seconds,
+            )
         from socketlab.runs.sweeps.on_ray import connect, run_on_ray
 
         connect(address, expose=expose, say=say)

@@ -28,6 +28,8 @@ class Resources(BaseModel):
         cpus: cores, and threads of its libraries.
         gpus: how many, or a part of one; `auto` is one where there are some.
         memory: of the machine, in GiB; 0 asks for none in particular.
+        hours: that a notebook may take. Then it is told to save and end, or killed if it hangs,
+            and begun again as after a kill. None sets no limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,12 @@ class Resources(BaseModel):
     cpus: int = Field(1, ge=1)
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     memory: float = Field(0, ge=0)
+    hours: float | None = Field(None, gt=0)
+
+    @property
+    def seconds(self) -> float | None:
+        """`hours`, in seconds."""
+        return None if self.hours is None else 3600 * self.hours
 
     @model_validator(mode="after")
     def _whole_or_part(self) -> Self:
@@ -54,7 +62,7 @@ class SweepFile(BaseModel):
         include: runs beside those of the grid, each with its own values.
         exclude: runs of the grid that have all these values are left out.
         resources: what one run is given.
-        retries: how often a run is begun again whose process died.
+        retries: how often a run is begun again whose process died, or took too long.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

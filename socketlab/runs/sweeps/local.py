@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Self
 
+from socketlab.data.free_memory import free_memory, in_words
 from socketlab.runs.notebooks import KernelDied
 from socketlab.runs.places import home
 from socketlab.runs.signals import Terminated, kernel_of
@@ -26,11 +27,16 @@ def slots(resources: Resources, jobs: int | None = None) -> Sequence[Slot]:
     """The places of this machine: as many runs at once as there are GPUs, or cores for them.
 
     Several runs share a GPU where each asks for a part of one. `jobs` limits their number; without
-    a GPU it may also be more.
+    a GPU it may also be more. There are never more than fit into the memory that is free now.
 
     Raises:
         SweepError: where one run asks for more than there is.
     """
+    found = _devices(resources, jobs)[:jobs]
+    return found[: _fitting(resources.memory, len(found))]
+
+
+def _devices(resources: Resources, jobs: int | None) -> list[Slot]:
     import torch
 
     cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
@@ -52,8 +58,23 @@ def slots(resources: Resources, jobs: int | None = None) -> Sequence[Slot]:
         groups = [listed[k : k + each] for k in range(0, gpus - each + 1, each)]
     else:
         groups = [[name] for _ in range(int(1 / asked)) for name in listed]
-    found = [{**threads, "CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups]
-    return found[:jobs]
+    return [{**threads, "CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups]
+
+
+def _fitting(asked: float, most: int) -> int:
+    """How many runs that ask for so many GiB find them free, at most `most`."""
+    import torch
+
+    free = free_memory(torch.device("cpu"))
+    if not asked or free is None:
+        return most
+    fitting = int(free / 2**30 / asked)
+    if fitting == 0:
+        raise SweepError(
+            f"A run asks for memory: {asked:g} (GiB), and {in_words(free)} of this machine are "
+            "free. Ask for less, free some, or use --engine ray with a cluster that has it."
+        )
+    return min(most, fitting)
 
 
 def run_locally(
@@ -64,9 +85,11 @@ def run_locally(
     retries: int,
     told: Callable[[Job, Outcome | None], None],
     warm: bool = True,
+    seconds: float | None = None,
 ) -> dict[str, Outcome]:
     """Run jobs, each after those that it needs; `told` hears of each that begins and ends.
 
+    A job whose kernel died, or took longer than `seconds`, is begun again up to `retries` times.
     After SIGTERM or Ctrl+C none is begun any more, and those at work save and end.
 
     Raises:
@@ -79,6 +102,7 @@ def run_locally(
     for place in places:
         free.put(place)
     found: dict[str, Outcome] = {}
+    act = partial(perform, warm=warm, seconds=seconds)
 
     with ThreadPoolExecutor(len(places), thread_name_prefix="sweep") as pool, _Ending() as ending:
 
@@ -88,7 +112,7 @@ def run_locally(
                 if ending.asked:
                     return Outcome(job.name, "stopped", "not begun")
                 told(job, None)
-                return _attempts(job, folder, place, retries, warm, ending)
+                return _attempts(job, folder, partial(act, environment=place), retries, ending)
             finally:
                 free.put(place)
 
@@ -153,11 +177,11 @@ class _Ending:
 
 
 def _attempts(
-    job: Job, folder: Path, place: Slot, retries: int, warm: bool, ending: _Ending
+    job: Job, folder: Path, act: Callable[..., Outcome], retries: int, ending: _Ending
 ) -> Outcome:
     for left in range(retries, -1, -1):
         try:
-            return perform(job, folder, home(), environment=place, warm=warm)
+            return act(job, folder, home())
         except KernelDied as died:
             if ending.asked:
                 return Outcome(job.name, "stopped", str(died))

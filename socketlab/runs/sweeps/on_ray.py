@@ -108,7 +108,9 @@ def run_on_ray(
             if ending.exists():
                 return Outcome(job.name, "stopped", "not begun")
             try:
-                return perform(job, folder, place, environment=threads, warm=warm)
+                return perform(
+                    job, folder, place, environment=threads, warm=warm, seconds=resources.seconds
+                )
             except Terminated:
                 return Outcome(job.name, "stopped", PREEMPTED)
 

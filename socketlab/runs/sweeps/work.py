@@ -51,7 +51,13 @@ def planned_steps(job: Job) -> list[Planned]:
 
 
 def perform(
-    job: Job, folder: Path, home: Path, *, environment: Mapping[str, str], warm: bool = True
+    job: Job,
+    folder: Path,
+    home: Path,
+    *,
+    environment: Mapping[str, str],
+    warm: bool = True,
+    seconds: float | None = None,
 ) -> Outcome:
     """Run the notebooks of a job; what they print goes to `log.txt` in the run's folder.
 
@@ -63,9 +69,10 @@ def perform(
         home: the project's folder.
         environment: variables for the kernels.
         warm: fork kernels from a process that has loaded all libraries.
+        seconds: that each notebook may take.
 
     Raises:
-        KernelDied: where a process was killed: the engine begins it again.
+        KernelDied: where a process was killed, or took too long: the engine begins it again.
         SweepError: where this machine does not see the sweep's folder.
     """
     os.chdir(home)
@@ -85,7 +92,15 @@ def perform(
             planned = planned_steps(job)
             command = shlex.join(["socketlab", "sweep", str(folder)])
             say = partial(print, file=out)
-            run_all(planned, command=command, environment=environment, warm=warm, out=out, say=say)
+            run_all(
+                planned,
+                command=command,
+                environment=environment,
+                warm=warm,
+                seconds=seconds,
+                out=out,
+                say=say,
+            )
     except KernelDied:
         raise
     except (NotebookFailed, RunError, OSError, ValueError) as error:

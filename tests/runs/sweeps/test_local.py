@@ -34,15 +34,17 @@ class Performed:
         self.acts = acts
         self.names: list[str] = []
         self.places: list[Mapping[str, str]] = []
+        self.how: list[Mapping[str, Any]] = []
         self.at_once = self.most = 0
         self._lock = threading.Lock()
 
     def __call__(
-        self, job: Job, folder: Path, home: Path, *, environment: Mapping[str, str], warm: bool
+        self, job: Job, folder: Path, home: Path, *, environment: Mapping[str, str], **how: Any
     ) -> Outcome:
         with self._lock:
             self.names.append(job.name)
             self.places.append(environment)
+            self.how.append(how)
             self.at_once += 1
             self.most = max(self.most, self.at_once)
         try:
@@ -55,7 +57,9 @@ class Performed:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def made(performed: Perform, *jobs: Job, places: int = 1, retries: int = 2) -> Any:
+    def made(
+        performed: Perform, *jobs: Job, places: int = 1, retries: int = 2, **options: Any
+    ) -> Any:
         monkeypatch.setattr(local, "perform", performed)
         heard: list[tuple[str, str]] = []
         outcomes = run_locally(
@@ -66,6 +70,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             told=lambda job, outcome: heard.append(
                 (job.name, outcome.status if outcome else "begun")
             ),
+            **options,
         )
         return outcomes, heard
 
@@ -149,6 +154,19 @@ def test_sigterm_tells_the_kernels_and_begins_nothing_more(run: Any, tmp_path: P
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_every_attempt_has_the_time_that_was_asked_for(run: Any) -> None:
+    deaths = iter([True, False])
+
+    def die() -> None:
+        if next(deaths):
+            raise KernelDied("it took longer than the 7.0 s that it was given, and was ended")
+
+    performed = Performed(a=die)
+    outcomes, _ = run(performed, job("a"), seconds=7.0, warm=False)
+    assert performed.how == [{"warm": False, "seconds": 7.0}] * 2
+    assert outcomes["a"].status == "done"
+
+
 def test_a_core_for_each_run_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
@@ -157,6 +175,24 @@ def test_a_core_for_each_run_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPat
         {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": ""}
     ] * 2
     assert len(slots(Resources(cpus=3), jobs=5)) == 5
+
+
+def test_no_more_runs_than_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(local, "free_memory", lambda _: 20 * 2**30)
+    assert len(slots(Resources(memory=6))) == 3
+    assert len(slots(Resources(memory=6), jobs=8)) == 3
+    assert len(slots(Resources(memory=6), jobs=2)) == 2
+    assert len(slots(Resources(memory=20))) == 1
+    with pytest.raises(SweepError, match=r"memory: 20.5 \(GiB\), and 20.0 GiB of this machine are"):
+        slots(Resources(memory=20.5))
+    monkeypatch.setattr(local, "free_memory", lambda _: None)  # nobody says
+    assert len(slots(Resources(memory=600))) == 8
+    monkeypatch.setattr(local, "free_memory", lambda _: 20 * 2**30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    found = slots(Resources(memory=9))
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in found] == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,12 @@ def test_its_notebooks_are_run_with_its_own_values(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = runs(monkeypatch, lambda: Run(folder / "run"))
-    perform(JOB, folder, root, environment={"OMP_NUM_THREADS": "3"}, warm=False)
+    perform(JOB, folder, root, environment={"OMP_NUM_THREADS": "3"}, warm=False, seconds=9)
     (call,) = asked
     (step,) = call["planned"]
     assert (step.notebook, step.parameters.seed) == ("05_transfer", 3)
     assert call["environment"] == {"OMP_NUM_THREADS": "3"}
-    assert call["warm"] is False
+    assert (call["warm"], call["seconds"]) == (False, 9)
     assert Path(call["out"].name) == folder / "run" / "log.txt"
 
 

@@ -28,6 +28,13 @@ def find_folder(name: str | Path) -> Path:
     raise ValueError(f"{UnknownName('run or sweep', name, known)} Or give the path of its folder.")
 
 
+def name_of(folder: Path) -> str:
+    """The words by which `find_folder` finds a run or sweep: from runs/ on, or its whole path."""
+    folder = folder.resolve()
+    inside = at_home(RUNS_FOLDER).resolve()
+    return str(folder.relative_to(inside) if folder.is_relative_to(inside) else folder)
+
+
 def known_folders() -> list[Path]:
     """Every run and sweep that lies in runs/ itself, by name."""
     inside = sorted(at_home(RUNS_FOLDER).glob("*/"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from socketlab.data.whole_files import replace_file
+from socketlab.runs.folders import name_of
 from socketlab.runs.report_lines import (
     by_case,
     change_rows,
@@ -22,7 +23,6 @@ from socketlab.runs.report_lines import (
 from socketlab.runs.report_pages import page
 from socketlab.runs.report_pictures import by_notebook, run_pictures
 from socketlab.runs.report_values import flatten, mapping, plain, records
-from socketlab.runs.sweeps.record import is_sweep
 
 TEMPLATE: Final = "report.html.jinja"
 
@@ -69,11 +69,8 @@ def write_report(run_folder: Path, output: Path | None = None) -> Path:
 
 
 def repeat_command(run_folder: Path) -> str:
-    """The command that makes a run again: a run of a sweep is `<sweep>/<run>`."""
-    folder = run_folder.resolve()
-    several = is_sweep(folder.parent)
-    name = f"{folder.parent.name}/{folder.name}" if several else folder.name
-    return shlex.join(["socketlab", "repeat", name])
+    """The command that makes a run again."""
+    return shlex.join(["socketlab", "repeat", name_of(run_folder)])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from socketlab.runs.entries import Part, Record, Result, Try
 from socketlab.runs.finding import find_run
-from socketlab.runs.folders import find_folder, known_folders, known_runs
+from socketlab.runs.folders import find_folder, known_folders, known_runs, name_of
 from socketlab.runs.run_status import IN_NOTEBOOK, LOCK, read_status
 from socketlab.runs.status import (
     Changes,
@@ -328,6 +328,13 @@ def test_names_are_found_under_runs_and_inside_sweeps(
     (tmp_path / "runs" / "notes").mkdir()
     for name, folder in (("mine", single), ("night", night), ("night/socket-0", inside)):
         assert find_folder(name).resolve() == folder
+        assert name_of(folder) == name_of(folder.relative_to(tmp_path)) == name
+    deep = sweep(tmp_path / "runs" / "tmp" / "small", "socket-1") / "socket-1"
+    assert name_of(write(deep)) == "tmp/small/socket-1"
+    assert find_folder("tmp/small/socket-1").resolve() == deep
+    elsewhere = write(tmp_path / "else where" / "mine")
+    assert name_of(elsewhere) == str(elsewhere)
+    assert find_folder(name_of(elsewhere)) == elsewhere
     assert find_folder(single) == single
     assert known_runs() == ["mine", "night/socket-0"]
     assert [folder.name for folder in known_folders()] == ["mine", "night"]

@@ -22,7 +22,8 @@ import json, os, sys
 from socketlab.runs.sweeps.ray_security import secure_environment, start_options
 os.environ.update(secure_environment())
 import psutil, ray
-ray.init(num_cpus=1, object_store_memory=80_000_000, log_to_driver=False, **start_options())
+small = {"num_cpus": 1, "object_store_memory": 80_000_000, "log_to_driver": False}
+ray.init(address="local", **small, **start_options())
 assert ray.get(ray.remote(lambda: 6 * 7).remote()) == 42
 family = [psutil.Process(), *psutil.Process().children(recursive=True)]
 found = [(p.name(), c.laddr.ip, c.laddr.port)

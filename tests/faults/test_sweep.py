@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,16 @@ pytestmark = pytest.mark.faults
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 600  # seconds that anything here may take on a busy machine
 Process = subprocess.Popen[str]
+Numbers = Callable[[Path], dict[str, Any]]
 
 
 class Sweep:
     """The same sweep of SOCKET with two seeds, in a folder of its own."""
 
-    def __init__(self, place: Path, data: Path, tiny_scenes: Path) -> None:
+    def __init__(self, place: Path, given: dict[str, Any], numbers: Numbers) -> None:
         self.folder = place / "runs" / "small"
         self.file = place / "small.yaml"
-        parameters = {
-            "data": str(tiny_scenes),
-            "size": 32,
-            "film": 0,
-            "method": "socket",
-            "source_options": {"epochs": 2, "batch_size": 8},
-            "options": {"socket": {"epochs": 12, "batch_size": 4}},
-            "device": "cpu",
-            "dtype": "float32",
-            "data_dir": str(data),
-            "runs_dir": str(place / "runs"),
-        }
-        self.given = {"sweep": "small", "parameters": parameters, "grid": {"seed": [0, 1]}}
+        self.given, self._numbers = given, numbers
         self.write()
 
     def write(self, **more: Any) -> None:
@@ -83,17 +73,8 @@ class Sweep:
         raise AssertionError(f"{run} did not train within {WAIT} s")
 
     def numbers(self) -> dict[str, Any]:
-        """All numbers of all runs, without what a clock or the memory says."""
-        timed = {"seconds", "peak_memory", "expected_memory"}
-        found: dict[str, Any] = {}
-        for name, record in self.records().items():
-            rows = [row.model_dump(exclude=timed) for row in record.results]
-            metrics = Run(self.folder / name).metrics().sort_values(["stage", "epoch", "name"])
-            found[name] = (
-                sorted(rows, key=lambda row: (row["stage"], row["chosen_by"])),
-                metrics.to_csv(index=False),
-            )
-        return found
+        """All numbers of all runs."""
+        return self._numbers(self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +83,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def make(data: Path, given: Any, numbers: Numbers) -> Callable[[Path], Sweep]:
+    def made(place: Path) -> Sweep:
+        return Sweep(place, given("small", place / "runs", data), numbers)
+
+    return made
+
+
+@pytest.fixture(scope="module")
 def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, data: Path, tiny_scenes: Path
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Sweep]
 ) -> dict[str, Any]:
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), data, tiny_scenes)
+    sweep = make(tmp_path_factory.mktemp("undisturbed"))
     sweep.finish()
     return sweep.numbers()
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, data: Path, tiny_scenes: Path) -> Sweep:
-    return Sweep(tmp_path, data, tiny_scenes)
+def sweep(tmp_path: Path, make: Callable[[Path], Sweep]) -> Sweep:
+    return make(tmp_path)
 
 
 def test_a_killed_kernel_is_begun_again(sweep: Sweep, undisturbed: dict[str, Any]) -> None:

@@ -102,18 +102,8 @@ def wait_for(count: int, folder: Path, process: "subprocess.Popen[str]") -> None
         time.sleep(0.5)
 
 
-def table(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every result of every run, without what a clock or the memory says."""
-    timed = {"seconds", "peak_memory", "expected_memory"}
-    found = {}
-    for job in read_sweep(folder).jobs:
-        rows = [row.model_dump(exclude=timed) for row in Run(folder / job.name).read().results]
-        found[job.name] = sorted(rows, key=lambda row: (row["stage"], row["chosen_by"]))
-    return found
-
-
 def test_a_node_killed_twice_costs_no_run_and_changes_no_number(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, tmp_path: Path, numbers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, quiet, data = tmp_path / "killed", tmp_path / "quiet", tmp_path / "data"
     began = time.monotonic()
@@ -139,7 +129,7 @@ def test_a_node_killed_twice_costs_no_run_and_changes_no_number(
     assert [record.status for record in records] == ["done"] * 66
     again = [record for record in records if len(record.tries) > 1]
     assert again, "a node was killed while it worked, and no run was begun again"
-    assert table(folder) == table(quiet / "scenes_60")
+    assert numbers(folder) == numbers(quiet / "scenes_60")
     assert (folder / "report.html").is_file()
     assert (folder / "report.parquet").is_file()
     with capsys.disabled():

@@ -346,7 +346,8 @@ def test_a_warm_kernel_gives_the_numbers_of_an_ordinary_one(
 
 SLEEPS = "import time; open('began', 'w').close(); time.sleep(300)"
 HANGS = """
-import ctypes, os
+import ctypes, os, signal
+signal.alarm(100)  # should nobody end it
 open('began', 'w').write(str(os.getpid()))
 lock, mutex = ctypes.PyDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
 lock(mutex), lock(mutex)  # waits for itself and holds the interpreter: no signal is heard
@@ -369,10 +370,21 @@ def test_what_hangs_and_hears_nothing_is_killed(
 ) -> None:
     monkeypatch.setattr(time_limit, "PATIENCE", 1.0)
     hears_it = "import signal; signal.signal(signal.SIGTERM, lambda *_: None)"
+    began = time.monotonic()
     with pytest.raises(KernelDied, match=r"longer than the 5.0 s"):
         run(planned(hears_it, HANGS), warm=True, seconds=5.0)
+    assert time.monotonic() - began < 60
     pid = int((tmp_path / "began").read_text())
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_after_its_end_nobody_is_told() -> None:
+    asked: list[str] = []
+    limit = time_limit.TimeLimit(0.2)
+    with limit.watching(lambda: asked.append("who")):
+        pass
+    time.sleep(0.6)
+    assert not limit.passed and not asked
 
 
 def test_what_ends_in_time_is_left_alone(planned: Plan, light: None) -> None:

@@ -14,7 +14,7 @@ from socketlab.runs.entries import Listed, Part, Record, Result, Try
 from socketlab.runs.many_report import write_many_report
 from socketlab.runs.many_report_against import write_comparison
 from socketlab.runs.many_report_gaps import gap, reader
-from socketlab.runs.many_report_rows import epoch_rows, result_rows
+from socketlab.runs.many_report_rows import ANY, PARAMETER, epoch_rows, result_rows
 from socketlab.runs.many_report_runs import select
 from socketlab.runs.many_report_tables import Line, lines
 from socketlab.runs.paired import paired_difference
@@ -271,6 +271,9 @@ def test_what_differs_keeps_lines_apart_where_it_matters(found: list[Line]) -> N
         "oracle_labels",
     }
     assert all(line.seeds == (0, 1) for line in one)
+    for line in one:
+        scores = [row["accuracy"] for row in line.rows]
+        assert line.deviation == pytest.approx(np.std(scores, ddof=1))
     assert one[-1].is_reference and one[-2].upper_reference
 
 
@@ -314,7 +317,8 @@ def test_other_parameters_are_held_against_their_own_source_only(tmp_path: Path)
         )
     selection = select([tmp_path / "resnet_small", tmp_path / "resnet18"])
     assert selection.differing == ("backbone",)
-    found = lines(result_rows(selection, tmp_path), reader(tmp_path))
+    rows = result_rows(selection, tmp_path)
+    found = lines(rows, reader(tmp_path))
     assert sorted(line.label for line in found if line.method == "tent") == [
         "tent (backbone resnet18)",
         "tent (backbone resnet_small)",
@@ -325,6 +329,12 @@ def test_other_parameters_are_held_against_their_own_source_only(tmp_path: Path)
             assert line.gap is not None
             expected = 100 * ((line.balanced_accuracy or 0) - (floor.balanced_accuracy or 0))
             assert line.gap.points == pytest.approx(expected)
+    any_backbone = {f"{PARAMETER}backbone": ANY, "balanced_accuracy": 0.0}
+    vague = rows[rows["method"] == "source_only"].head(1).assign(**any_backbone)
+    held = lines(pd.concat([rows, vague], ignore_index=True), reader(tmp_path))
+    assert {x.label: x.gap for x in held if x.method == "tent"} == {
+        x.label: x.gap for x in found if x.method == "tent"
+    }
     page = Page(write_many_report([tmp_path / "resnet_small", tmp_path / "resnet18"]))
     assert "backbone resnet18" in page.words
     assert (tmp_path / "report.parquet").is_file()
@@ -351,6 +361,36 @@ def test_trainings_of_one_run_are_held_against_each_other(sweep: Path) -> None:
     expected = gap([first], [own], read)
     assert expected != gap([first], [other], read)
     assert gap([first], [own, other], read) == gap([first], [other, own], read) == expected
+
+
+def test_a_translator_s_options_matter_to_what_sees_through_it(tmp_path: Path) -> None:
+    draw, known = np.random.default_rng(0), dict[str, tuple[Path, Result]]()
+    folders = [tmp_path / str(epochs) for epochs in (2, 3)]
+    for folder in folders:
+        options = {"translated": {"epochs": int(folder.name)}}
+        made = [(m, m + folder.name, 0.5, m) for m in ("source_only", "tent", "tgkt")]
+        place: dict[str, Any] = {"source": "a/rgb", "target": "a/depth", "seed": 0}
+        given = {"05_transfer": {"data": "scenes", "options": options}}
+        _run(folder, made, **place, draw=draw, known=known, configuration=given)
+    selection = select(folders)
+    rows = result_rows(selection, tmp_path)
+    values = rows.groupby("method")[f"{PARAMETER}options.translated.epochs"].agg(list)
+    assert values["tgkt"] == ["2", "3"]
+    assert values["source_only"] == [ANY, ANY]
+
+
+def test_without_an_accuracy_there_is_no_difference() -> None:
+    def trainings(*values: float | None) -> list[dict[str, Any]]:
+        about = {"run": "r", "answers": ""}
+        return [{"seed": k, "balanced_accuracy": v} | about for k, v in enumerate(values)]
+
+    def never(_file: str) -> pd.DataFrame:
+        raise AssertionError("there are none")
+
+    known = gap(trainings(0.5, 0.7), trainings(0.3, 0.3), never)
+    assert known is not None and known.points == pytest.approx(30)
+    assert gap(trainings(0.5, None), trainings(0.3, 0.3), never) is None
+    assert gap(trainings(0.5, 0.7), trainings(None, None), never) is None
 
 
 def test_without_the_answers_there_is_a_difference_and_no_interval(sweep: Path) -> None:

@@ -192,6 +192,22 @@ def test_a_finished_run_shows_its_last_training_and_its_own_time(tmp_path: Path)
     found = read_status(folder)
     assert (found.stage, found.accuracy, found.source_only) == (SOCKET, 0.7, 0.5)
     assert (found.notebook, found.seconds, found.left) == ("05_transfer", 14, None)
+    floor = row("source_only", 0.5)
+    alone = write(
+        tmp_path / "floor",
+        status="done",
+        stages={floor.stage: Part(status="done")},
+        results=[floor],
+    )
+    found = read_status(alone)
+    assert (found.stage, found.accuracy, found.source_only) == (floor.stage, 0.5, None)
+
+
+def test_of_several_stages_that_went_wrong_the_last_is_shown(tmp_path: Path) -> None:
+    stages = {name: Part(status="failed", epoch=k) for k, name in enumerate(("tent", "shot"))}
+    later = {"socket": Part(status="done", epoch=7)}
+    found = read_status(write(tmp_path / "mine", status="failed", stages=stages | later))
+    assert (found.stage, found.epoch) == ("shot", 1)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"name": "mi', b"\xff\xfe", b"[]", b'{"name": "x"}'])

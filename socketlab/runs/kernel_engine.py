@@ -1,10 +1,12 @@
 """papermill with a kernel of our own: its environment, its folder, and a word on how it died."""
 
 import contextvars
+import os
 import signal
 import uuid
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,9 +46,18 @@ class WatchedProvisioner(LocalProvisioner):
             self.exit_code = code
         return code
 
-    def at_work(self) -> int | None:
-        """The number of the kernel's process; None before it was started and after its end."""
-        return self.pid if self.has_process and self.exit_code is None else None
+    def tell(self, number: signal.Signals) -> None:
+        """Send the kernel a signal, from any thread; SIGKILL also to the processes it has started.
+
+        One that has ended is sent none: its number may be another's by now.
+        """
+        if self.process is None or self.process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            if number == signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
 
     async def send_signal(self, signum: int) -> None:
         """As `LocalProvisioner`; but an interrupt is for a cell, an idle kernel gets none."""
@@ -111,7 +122,7 @@ class KernelEngine(Engine):  # type: ignore[misc]
         before, context = contextvars.copy_context(), contextvars.copy_context()
         try:
             # nbclient cleans up after a manager that it was given only where it is told to.
-            with time_limit.watching(provisioner.at_work):
+            with time_limit.watching(provisioner.tell):
                 context.run(client.execute, env=dict(environment), cwd=kernel_cwd, cleanup_kc=True)
         except ChildProcessError as error:
             raise KernelEnded(str(error)) from error

@@ -1,10 +1,9 @@
 """A kernel that takes too long, or hangs: it is told to save and end, and if it cannot, killed."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from socketlab.runs.signals import PATIENCE
 
@@ -24,23 +23,17 @@ class TimeLimit:
         self.seconds, self.passed = seconds, False
 
     @contextmanager
-    def watching(self, kernel: Callable[[], int | None]) -> Iterator[None]:
-        """Within it the time runs; `kernel` says its process number, None where none is at work."""
+    def watching(self, tell: Callable[[signal.Signals], None]) -> Iterator[None]:
+        """Within it the time runs; `tell` sends the kernel a signal, if one is at work."""
         over = threading.Event()
-
-        def send(number: signal.Signals) -> None:
-            pid = kernel()
-            if pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
 
         def watch() -> None:
             if over.wait(self.seconds):
                 return
             self.passed = True
-            send(signal.SIGTERM)
+            tell(signal.SIGTERM)
             if not over.wait(PATIENCE):
-                send(signal.SIGKILL)
+                tell(signal.SIGKILL)
 
         if self.seconds is not None:
             threading.Thread(target=watch, daemon=True).start()

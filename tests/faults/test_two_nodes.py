@@ -16,6 +16,7 @@ import yaml
 
 from socketlab.runs.addresses import LOOPBACK, free_port
 from socketlab.runs.record import Run
+from socketlab.runs.signals import kernel_of
 from socketlab.runs.sweeps.record import read_sweep
 
 pytestmark = pytest.mark.faults
@@ -42,6 +43,11 @@ class Cluster:
     def add(self) -> None:
         """Start the second node."""
         self._second = self._ray.add_node(num_cpus=1)
+
+    def works(self, folder: Path) -> bool:
+        """Whether a run of that sweep is at work on the second node."""
+        kernels = {kernel_of(run) for run in folder.iterdir()}
+        return any(process.pid in kernels for process in self._processes())
 
     def kill(self) -> None:
         """Kill the second node, as a power cut would: no process of it hears anything."""
@@ -111,6 +117,9 @@ def test_a_node_killed_twice_costs_no_run_and_changes_no_number(
     folder = runs / "scenes_60"
     for count in (12, 35):
         wait_for(count, folder, process)
+        while not cluster.works(folder):
+            assert process.poll() is None, process.stdout.read()  # type: ignore[union-attr]
+            time.sleep(0.05)
         cluster.kill()
         wait_for(count + 3, folder, process)
         cluster.add()

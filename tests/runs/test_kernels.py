@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,17 @@ def test_a_kernel_inherits_nothing_of_the_one_before(
     assert not psutil.pid_exists(int(first[0]))
 
 
+def test_a_kernel_works_in_its_own_folder(
+    planned: Plan, light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, other = planned("import os; print(os.getcwd())"), tmp_path / "other"
+    (other / "data_manifests").mkdir(parents=True)
+    shutil.copytree(tmp_path / "notebooks", other / "notebooks")
+    assert run(job, warm=True).strip() == str(tmp_path)
+    monkeypatch.chdir(other)
+    assert run(job, warm=True).strip() == str(other)
+
+
 def test_a_library_that_was_imported_before_has_the_threads_asked_for(
     planned: Plan, light: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +259,16 @@ def test_elsewhere_than_on_linux_nothing_is_forked(monkeypatch: pytest.MonkeyPat
         kernels.warm_server(os.environ)
 
 
+def test_a_library_that_starts_threads_leaves_no_warm_kernels(
+    light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+    (tmp_path / "starts_a_thread.py").write_text(module)
+    monkeypatch.setattr(kernels, "PRELOADED", ("starts_a_thread",))
+    with pytest.raises(kernels.NoWarmKernels, match="its libraries have started threads"):
+        kernels.warm_server({**os.environ, "PYTHONPATH": str(tmp_path)})
+
+
 def test_what_libraries_read_at_their_start_asks_for_another_server(light: None) -> None:
     variables = dict(os.environ)
     server = kernels.warm_server(variables)
@@ -296,12 +318,12 @@ def test_a_kernel_ends_with_whoever_drives_it(
     """Killed, it takes kernel, server and their children along; interrupted, cells tidy up."""
     # A kernel that hangs cannot see for itself that nobody is left.
     planned(WRITES if number == signal.SIGINT else BEGINS + HANGS)
-    with subprocess.Popen([sys.executable, "-c", DRIVER], stderr=subprocess.PIPE) as driver:
+    with subprocess.Popen([sys.executable, "-c", DRIVER], stderr=subprocess.DEVNULL) as driver:
         wait_for(lambda: (tmp_path / "begun").exists() or driver.poll() is not None)
         pids = [int(word) for word in (tmp_path / "begun").read_text().split()]
         assert all(psutil.pid_exists(pid) for pid in pids)
         driver.send_signal(number)
-        driver.communicate()
+        driver.wait(timeout=300)
     until_gone(*pids)
     assert (tmp_path / "tidied").exists() == (number == signal.SIGINT)
     if number == signal.SIGINT:

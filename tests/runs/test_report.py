@@ -233,8 +233,8 @@ def test_what_was_steered_by_hand_stands_apart(folder: Path) -> None:
     assert "socket (steered) scenes/rgb" in page.words.partition("Every result")[2]
     assert "socket-1 weight/pairs 30 0.5" in page.words
     assert "Steered: somebody changed" in page.words
-    plain = _page(folder, _run()).words
-    assert "Steered" not in plain and "Changed while" not in plain
+    plain = _page(folder, _run()).words.replace(str(folder), "")
+    assert "teered" not in plain and "Changed while" not in plain
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "stopped", "", None, "Done"])

@@ -20,6 +20,7 @@ class DataSession(Session):
 
     def __init__(self, parameters: Parameters) -> None:
         self._views: tuple[tuple[str, ...], Views] | None = None
+        self._pair_stores: dict[str, Store] = {}
         super().__init__(parameters)
 
     @cached_property
@@ -38,7 +39,11 @@ class DataSession(Session):
         They are prepared now, at the size of the others, if they were not.
         """
         manifest = self.parameters.pair_manifest(protocol)
-        return None if manifest is None else self._prepared(manifest, None)
+        if manifest is None:
+            return None
+        if manifest.name not in self._pair_stores:
+            self._pair_stores[manifest.name] = self._prepared(manifest, None)
+        return self._pair_stores[manifest.name]
 
     def _prepared(self, manifest: Manifest, root: str | None) -> Store:
         return prepare(

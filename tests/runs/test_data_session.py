@@ -99,6 +99,8 @@ def test_pairs_of_another_data_set_are_prepared_along(
     assert views.pairs.source.raw.shape == (1, 8, 8, 3)
     prepared = {path.parents[1].name for path in (tmp_path / "data").rglob("store.json")}
     assert prepared == {"mine", "others"}
+    kept = session.pair_store("field")
+    assert kept is not None and session.pair_store("field") is kept  # compared with its sums once
 
 
 def test_what_cannot_be_is_refused_before_anything_is_read(
